@@ -1,0 +1,166 @@
+/**
+ * The composition root: from a plan and connected ports to the partitions of every stage, each with its runner. The only file that sees
+ * all five stages; it fills what each one needs with the others.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import { Activation } from "./activation/activation.ts"
+import { Residents } from "./activation/residents.ts"
+import type { KeyfoldError } from "./errors.ts"
+import type { Operator } from "./model/operator.ts"
+import type { InputPlan, StagePlan } from "./model/stage.ts"
+import type { ForeachDefinition } from "./model/topic.ts"
+import type { Limits } from "./options.ts"
+import { writerOf } from "./partition/outbox.ts"
+import { Partition } from "./partition/partition.ts"
+import type { PartitionInput, PartitionParts, TurnObserver } from "./partition/ports.ts"
+import { Runner } from "./partition/runner.ts"
+import type { StageRunners } from "./partition/schedule.ts"
+import { StageClock } from "./partition/stage-clock.ts"
+import { deadLetterTopicName, internalTopicName, type Plan } from "./plan.ts"
+import type { Ports } from "./ports.ts"
+import { makeDelivery } from "./sink/delivery.ts"
+import { Outgoing } from "./sink/outgoing.ts"
+import { makeIntake } from "./source/intake.ts"
+import { makeContext } from "./telemetry/context.ts"
+import { openTopics, type QueryTopics } from "./topics.ts"
+
+/** A query to be: what it runs, on what, and who watches. */
+export interface Assembly {
+  readonly plan: Plan
+  readonly query: string
+  readonly ports: Ports
+  readonly limits: Limits
+  readonly observer: TurnObserver
+}
+
+/** Everything of a query, owned and recovered, ready to run. `failed` fails when a delivery has failed for good. */
+export interface Assembled {
+  readonly topics: QueryTopics
+  readonly stages: readonly StageRunners[]
+  readonly failed: Effect.Effect<never, KeyfoldError>
+}
+
+export const assemble = Effect.fnUntraced(function* (assembly: Assembly) {
+  const { plan, query, ports } = assembly
+  const topics = yield* openTopics(plan, query, ports)
+  const stages: StageRunners[] = []
+  const failures: Effect.Effect<never, KeyfoldError>[] = []
+  const stateful = plan.stages.filter((stage) => stage.actor !== undefined)
+  const partitions = Math.max(
+    1,
+    stateful.reduce((count, stage) => count + topics.partitionsOf(stage), 0)
+  )
+  const share = {
+    countMax: Math.max(1, Math.floor(assembly.limits.residentKeysMax / partitions)),
+    bytesMax: Math.max(1, Math.floor(assembly.limits.residentBytesMax / partitions))
+  }
+  for (const stage of plan.stages) {
+    const clocks = { ownClock: new StageClock(), outgoingClock: new StageClock() }
+    const runners: Runner[] = []
+    for (let index = 0; index < topics.partitionsOf(stage); index++) {
+      const { partition, failed } = yield* assemblePartition(assembly, { topics, stage, index, share })
+      const startedAtMs = yield* Clock.currentTimeMillis
+      yield* partition.recover(startedAtMs)
+      const { limits } = assembly
+      const outgoingIdleAfterMs = watermarkOf(stage.operators)?.idleAfterMs
+      runners.push(new Runner({ partition, index, source: ports.source, limits, ...clocks, outgoingIdleAfterMs }, startedAtMs))
+      failures.push(failed)
+    }
+    const nowMs = yield* Clock.currentTimeMillis
+    for (const runner of runners) runner.tell(nowMs)
+    stages.push({ name: stage.name, internal: stage.inputs.some((input) => input.kind === "internal"), runners })
+  }
+  return { topics, stages, failed: Effect.raceAllFirst(failures) } satisfies Assembled
+})
+
+interface Place {
+  readonly topics: QueryTopics
+  readonly stage: StagePlan
+  readonly index: number
+  readonly share: { readonly countMax: number; readonly bytesMax: number }
+}
+
+const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place: Place) {
+  const { plan, query, ports, limits, observer } = assembly
+  const { topics, stage, index, share } = place
+  const id = { query, stage: stage.name, partition: index }
+  const owner = yield* ports.ownership.acquire(id)
+  const { journal } = ports
+  const writer = writerOf(query, stage.name, index)
+  const publisher = yield* makeDelivery({
+    journal: `${query}/${stage.name}/${index}`,
+    partition: index,
+    turnsInFlightMax: limits.turnsInFlightMax,
+    sinks: new Map(plan.outputs.filter((sink): sink is ForeachDefinition => sink.kind === "foreach").map((sink) => [sink.name, sink])),
+    publish: ports.sink.publish,
+    lastNumber: (of) => ports.sink.lastNumber(writer, of),
+    confirm: (revision) => journal.confirm(owner, revision)
+  })
+  const downstream = downstreamOf(stage, query, topics)
+  const outgoing = new Outgoing(stage, {
+    sizes: { partitionsOf: (topic) => topics.describe(topic).partitions },
+    internalTopic: downstream?.topic ?? ""
+  })
+  const residents = new Residents(share)
+  const { actor } = stage
+  const parts: PartitionParts = {
+    query,
+    stage,
+    partition: index,
+    onError: plan.onError,
+    deadLetterTopic: deadLetterTopicName(query),
+    downstream,
+    partitions: topics.partitionsOf(stage),
+    inputs: inputsOf(assembly, place),
+    journal: {
+      open: () => journal.open(owner, actor?.state.fingerprint ?? ""),
+      load: (keys) => journal.load(id, keys),
+      due: (bound) => journal.due(id, bound),
+      timeouts: () => journal.timeouts(id),
+      commit: (turn) => journal.commit(owner, turn)
+    },
+    publisher,
+    outgoing,
+    residents,
+    engine: actor === undefined ? undefined : (host) => new Activation(actor, { retries: plan.retries, residents, host }),
+    context: makeContext(id, (topic, value) => outgoing.emitTo(topic, value)),
+    observer
+  }
+  return { partition: new Partition(parts), failed: publisher.failed }
+})
+
+const downstreamOf = (stage: StagePlan, query: string, topics: QueryTopics): PartitionParts["downstream"] => {
+  if (stage.output.kind !== "shuffle") return undefined
+  const topic = internalTopicName(query, stage.output.stage)
+  return { topic, partitions: topics.describe(topic).partitions }
+}
+
+/** A union of topics of different sizes can only be re-keyed; partition p then reads those that have a partition p. */
+const inputsOf = (assembly: Assembly, place: Place): PartitionInput[] => {
+  const { topics, stage, index } = place
+  return stage.inputs
+    .filter((input) => topics.describe(topics.nameOf(stage, input)).partitions > index)
+    .map((input) => {
+      const { name, created } = topics.describe(topics.nameOf(stage, input))
+      const declaration = input.kind === "source" ? watermarkOf(input.operators) : undefined
+      return {
+        topic: name,
+        created,
+        startPosition: () => startPosition(assembly.ports, input, { topic: name, partition: index }),
+        intake: makeIntake(input, stage.actor !== undefined),
+        time: declaration,
+        upstreamCount: input.kind === "internal" ? topics.partitionsOf(writerStage(assembly.plan, input.writtenBy)) : 0,
+        late: declaration?.late
+      }
+    })
+}
+
+const writerStage = (plan: Plan, name: string): StagePlan => plan.stages.find((stage) => stage.name === name) as StagePlan
+
+const watermarkOf = (operators: readonly Operator[]) => operators.find((operator) => operator.kind === "watermark")?.declaration
+
+const startPosition = (ports: Ports, input: InputPlan, of: { topic: string; partition: number }): Effect.Effect<number, KeyfoldError> => {
+  if (input.kind === "internal" || input.startAt === "earliest") return Effect.succeed(0)
+  return input.startAt === "latest" ? ports.source.lastPosition(of) : ports.source.positionBefore(of, input.startAt.time)
+}

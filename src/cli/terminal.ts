@@ -1,0 +1,80 @@
+/**
+ * The edge of the command: the only file here that touches clocks, timers, signals and the standard streams. A line on stderr may be
+ * live: it is redrawn in place, and what is said goes above it.
+ */
+import { fitted, painted, type Span } from "./painting.ts"
+
+export interface Terminal {
+  /** Whether stderr is a screen, on which a line can be redrawn. */
+  readonly isLive: boolean
+  nowMs(): number
+  /** A line on stderr. */
+  say(line: string): void
+  /** Redraws the live line; only on a screen. */
+  draw(spans: readonly Span[]): void
+  /** Removes the live line. */
+  clear(): void
+  /** Runs something again and again; answers how to end that. */
+  every(ms: number, run: () => void): () => void
+}
+
+const ansiErase = "\r\u001b[K"
+const widthDefault = 80
+
+export class StderrTerminal implements Terminal {
+  readonly isLive = process.stderr.isTTY === true && process.env["TERM"] !== "dumb"
+  readonly #isColoured = this.isLive && (process.env["NO_COLOR"] ?? "") === ""
+  #drawn = ""
+
+  nowMs(): number {
+    return performance.now()
+  }
+
+  say(line: string): void {
+    process.stderr.write(this.#drawn === "" ? `${line}\n` : `${ansiErase}${line}\n${this.#drawn}`)
+  }
+
+  draw(spans: readonly Span[]): void {
+    if (!this.isLive) return
+    // One column less than there is: a full line would wrap on some terminals.
+    const width = (process.stderr.columns || widthDefault) - 1
+    this.#drawn = painted(fitted(spans, width), this.#isColoured)
+    process.stderr.write(`${ansiErase}${this.#drawn}`)
+  }
+
+  clear(): void {
+    if (this.#drawn !== "") process.stderr.write(ansiErase)
+    this.#drawn = ""
+  }
+
+  every(ms: number, run: () => void): () => void {
+    const timer = setInterval(run, ms)
+    timer.unref()
+    return () => clearInterval(timer)
+  }
+}
+
+/** The signals that ask the command to end. */
+export type EndSignal = "SIGINT" | "SIGTERM"
+
+/** What a process exits with when a signal ends it. */
+export const signalExitCode = { SIGINT: 130, SIGTERM: 143 } as const satisfies Record<EndSignal, number>
+
+/** Calls `first` for the first signal; the second one ends the process at once. Answers how to stop listening. */
+export const onEndSignal = (first: (signal: EndSignal) => void): (() => void) => {
+  let count = 0
+  const listener = (signal: EndSignal): void => {
+    count += 1
+    if (count > 1) process.exit(signalExitCode[signal])
+    first(signal)
+  }
+  process.on("SIGINT", listener)
+  process.on("SIGTERM", listener)
+  return () => {
+    process.off("SIGINT", listener)
+    process.off("SIGTERM", listener)
+  }
+}
+
+/** Lets timers, signals and other input have their turn. */
+export const nextRound = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

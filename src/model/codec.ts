@@ -1,0 +1,10 @@
+/** Turns values into bytes and back. Both directions throw on what they cannot do; keyfold says which record or state it was. */
+export interface Codec<T> {
+  /** IANA media type, for people and foreign readers. */
+  readonly contentType: string
+  /** Changes when stored bytes can no longer be read: compared with what the journal was written with. */
+  readonly fingerprint: string
+  readonly encode: (value: T) => Uint8Array
+  /** Throws on bytes that are no value: a bad record. */
+  readonly decode: (bytes: Uint8Array) => T
+}

@@ -1,0 +1,68 @@
+/** What becomes of a row that cannot be processed: a JSON record in `<job>-dead`, with its error, where it came from, and its bytes. */
+import { asKeyfoldError } from "../errors.ts"
+import { type KeyText, keyOfText } from "./key.ts"
+import type { StoredRecord } from "./record.ts"
+
+/** A dead letter as it is stored. Fields that are not known are left out. */
+export interface DeadLetter {
+  /** What was wrong: decode-failed, key-invalid, event-time-invalid, encode-failed, function-failed ... */
+  readonly code: string
+  readonly message: string
+  readonly stage?: string
+  readonly key?: unknown
+  /** The row, when it could be decoded and JSON can hold it. */
+  readonly value?: unknown
+  /** Where the row came from; none for a timeout call. */
+  readonly topic?: string
+  readonly partition?: number
+  readonly position?: number
+  readonly publishedAt?: number
+  /** The original payload, base64; at most the first 512 KiB of it. */
+  readonly bytes?: string
+  /** The payload's whole size, when `bytes` is cut short. */
+  readonly bytesTotal?: number
+}
+
+const bytesKeptMax = 524_288
+const valueCharsMax = 524_288
+
+export interface DeadLetterParts {
+  readonly thrown: unknown
+  readonly stage: string
+  readonly keyText: KeyText | undefined
+  readonly value: unknown
+  readonly record: StoredRecord | undefined
+}
+
+export const deadLetterOf = (parts: DeadLetterParts): DeadLetter => {
+  const error = asKeyfoldError(parts.thrown, "function-failed", "the state function threw")
+  return {
+    code: error.code,
+    message: error.message,
+    stage: parts.stage,
+    ...(parts.keyText === undefined ? {} : { key: keyOfText(parts.keyText) }),
+    ...(parts.value === undefined ? {} : { value: parts.value }),
+    ...(parts.record === undefined ? {} : originOf(parts.record))
+  }
+}
+
+const originOf = (record: StoredRecord): Partial<DeadLetter> => {
+  const { topic, partition, position, publishedAt, payload } = record
+  const kept = Buffer.from(payload.buffer, payload.byteOffset, Math.min(payload.byteLength, bytesKeptMax))
+  const cut = payload.byteLength > bytesKeptMax ? { bytesTotal: payload.byteLength } : {}
+  return { topic, partition, position, publishedAt, bytes: kept.toString("base64"), ...cut }
+}
+
+/** A value that JSON cannot hold, or that is too large, is left out: the letter itself must always be written. */
+export const encodeDeadLetter = (letter: DeadLetter): Uint8Array => {
+  const { value, ...rest } = letter
+  return Buffer.from(JSON.stringify(fitsJson(value) ? letter : rest), "utf8")
+}
+
+const fitsJson = (value: unknown): boolean => {
+  try {
+    return (JSON.stringify(value)?.length ?? 0) <= valueCharsMax
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,13 @@
+/** What a turn is about to put out, before it is numbered and committed. */
+import type { TopicPartition } from "./record.ts"
+
+/** One record-to-be. */
+export interface PendingRecord extends TopicPartition {
+  readonly payload: Uint8Array
+}
+
+/** One value for a custom sink. */
+export interface PendingDelivery {
+  readonly sink: string
+  readonly payload: Uint8Array
+}

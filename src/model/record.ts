@@ -1,0 +1,43 @@
+/** What a topic holds, on its way in and on its way out. Bytes here; values live in rows (partition) and calls (activation). */
+
+/** Where a record came from, as a job's functions see it. */
+export interface RecordInfo {
+  readonly topic: string
+  readonly partition: number
+  /** 1-based and dense within the partition: the next record's is one more. */
+  readonly position: number
+  /** 0-based place within a record batch; 0 for a record of its own. */
+  readonly index: number
+  /** Milliseconds since the epoch, by the publisher's clock. */
+  readonly publishedAt: number
+  readonly headers: ReadonlyMap<string, string>
+}
+
+/** A record as a source hands it over. */
+export interface StoredRecord extends RecordInfo {
+  readonly payload: Uint8Array
+}
+
+/** The identity of a job's output in one partition of a topic: the writer's own dense number (PROTOCOL, Names). */
+export interface WriterNumber {
+  readonly writer: string
+  readonly number: number
+}
+
+/** A record on its way into a topic. Records of a job carry their writer's number, a publisher's do not. */
+export interface NewRecord {
+  readonly topic: string
+  readonly partition: number
+  readonly publishedAt: number
+  readonly headers: ReadonlyMap<string, string>
+  readonly payload: Uint8Array
+  readonly identity: WriterNumber | undefined
+}
+
+export const noHeaders: ReadonlyMap<string, string> = new Map()
+
+/** One partition of one topic. */
+export interface TopicPartition {
+  readonly topic: string
+  readonly partition: number
+}

@@ -1,0 +1,50 @@
+/** One key in memory, and what a call makes of it. */
+import { type KeyText, keyOfText } from "./key.ts"
+
+/** What a call left behind: the state's bytes, or none, and the timeout that it set, or none (G6). */
+export interface StateImage {
+  readonly bytes: Uint8Array | undefined
+  readonly timeoutAt: number | undefined
+}
+
+/** One key's change in a turn, and what it was before. */
+export interface Change {
+  readonly resident: Resident
+  readonly before: StateImage
+  readonly updated: boolean
+  readonly removed: boolean
+}
+
+/** No timeout armed. A number, so that the field keeps one shape. */
+export const noTimeout = -1
+
+/** One key in memory: its state and timeout as of the last turn, and what the turn under way has for it. */
+export class Resident {
+  readonly keyText: KeyText
+  readonly key: unknown
+  bytes: Uint8Array | undefined
+  timeoutAt: number
+  /** The last turn that touched it: what eviction goes by. */
+  turn = 0
+  /** The turn's events, in log order; undefined outside a turn, and for a key that has none. */
+  events: unknown[] | undefined = undefined
+  /** The largest event time among them; NaN without a watermark. */
+  eventTimeMax = Number.NaN
+
+  constructor(keyText: KeyText, bytes: Uint8Array | undefined, timeoutAt: number) {
+    this.keyText = keyText
+    // A composite key is made anew from its text: nobody else holds the object, so nobody can change it.
+    this.key = keyOfText(keyText)
+    this.bytes = bytes
+    this.timeoutAt = timeoutAt
+  }
+
+  get exists(): boolean {
+    return this.bytes !== undefined || this.timeoutAt !== noTimeout
+  }
+
+  apply(image: StateImage): void {
+    this.bytes = image.bytes
+    this.timeoutAt = image.timeoutAt ?? noTimeout
+  }
+}

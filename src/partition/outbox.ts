@@ -1,0 +1,73 @@
+/** Numbers a turn's records, densely per writer and destination partition, and makes the exact records that will be published. */
+import { KeyfoldError } from "../errors.ts"
+import { fnv1a32 } from "../model/hash.ts"
+import type { PendingDelivery, PendingRecord } from "../model/outgoing.ts"
+import { type NewRecord, noHeaders } from "../model/record.ts"
+import type { Delivery, Outbox } from "../model/turn.ts"
+
+/** A job's partition as a writer: a short token of its journal's name (PROTOCOL, Names). */
+export const writerOf = (query: string, stage: string, partition: number): string => {
+  const name = `${query}/${stage}/${partition}`
+  return `${fnv1a32(name).toString(36)}${fnv1a32(`${name}/`).toString(36)}`
+}
+
+export const streamOf = (topic: string, partition: number): string => `${topic}/${partition}`
+
+/** Counts this writer's records per stream. `next` starts from what the journal has. */
+export class Numbering {
+  readonly #writer: string
+  readonly #last: Map<string, number>
+
+  constructor(writer: string, journaled: Readonly<Record<string, number>>) {
+    this.#writer = writer
+    this.#last = new Map(Object.entries(journaled))
+  }
+
+  number(pending: PendingRecord, publishedAt: number): NewRecord {
+    const stream = streamOf(pending.topic, pending.partition)
+    const number = (this.#last.get(stream) ?? 0) + 1
+    this.#last.set(stream, number)
+    const { topic, partition, payload } = pending
+    return { topic, partition, publishedAt, headers: noHeaders, payload, identity: { writer: this.#writer, number } }
+  }
+
+  get numbers(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.#last)
+  }
+}
+
+export const outboxOf = (
+  pending: { readonly records: readonly PendingRecord[]; readonly deliveries: readonly PendingDelivery[] },
+  numbering: Numbering,
+  publishedAt: number
+): Outbox => ({
+  records: pending.records.map((record) => numbering.number(record, publishedAt)),
+  deliveries: groupDeliveries(pending.deliveries)
+})
+
+const groupDeliveries = (pending: readonly PendingDelivery[]): Delivery[] => {
+  if (pending.length === 0) return []
+  const bySink = new Map<string, Uint8Array[]>()
+  for (const { sink, payload } of pending) {
+    const values = bySink.get(sink)
+    if (values === undefined) bySink.set(sink, [payload])
+    else values.push(payload)
+  }
+  return [...bySink].map(([sink, values]) => ({ sink, values }))
+}
+
+/** P4: a stream that holds more of this writer than its journal knows says that the journal lost its last turns. */
+export const checkOutputs = (stream: string, journaled: number, stored: number): void => {
+  if (stored === journaled) return
+  if (stored > journaled) {
+    throw new KeyfoldError(
+      "journal-behind-outputs",
+      `${stream} holds output ${stored} of this partition, its journal knows only ${journaled}: the journal has lost its last turns. ` +
+        "Restore the journal, or start under another query name"
+    )
+  }
+  throw new KeyfoldError(
+    "output-fate-unknown",
+    `${stream} holds output ${stored} of this partition, but ${journaled} was confirmed: outputs were removed`
+  )
+}

@@ -1,0 +1,209 @@
+/**
+ * Decides when a partition's turns happen: reads its inputs, notices idleness, and sleeps until something is due. One runner per
+ * partition; what "when" means for a whole query (its trigger, its end) is decided in schedule.ts.
+ */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import type { KeyfoldError } from "../errors.ts"
+import { type InputClock, idleWatermark } from "../model/event-clock.ts"
+import type { StoredRecord, TopicPartition } from "../model/record.ts"
+import type { Limits } from "../options.ts"
+import type { Batch, Partition } from "./partition.ts"
+import type { PartitionInput } from "./ports.ts"
+import type { StageClock } from "./stage-clock.ts"
+
+/** What a runner needs of the source. */
+export interface RunnerSource {
+  readonly read: (
+    request: TopicPartition & { readonly after: number; readonly countMax: number; readonly bytesMax: number }
+  ) => Effect.Effect<readonly StoredRecord[], KeyfoldError>
+  readonly lastPosition: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
+  readonly arrival: (behind: readonly (TopicPartition & { readonly after: number })[]) => Effect.Effect<void, KeyfoldError>
+  readonly trim: (of: TopicPartition, upTo: number) => Effect.Effect<void, KeyfoldError>
+}
+
+export interface RunnerParts {
+  readonly partition: Partition
+  readonly index: number
+  readonly source: RunnerSource
+  readonly limits: Limits
+  readonly ownClock: StageClock
+  readonly outgoingClock: StageClock
+  /** The `withWatermark` behind the stage: how long it may put nothing out before the next stage no longer waits for it. */
+  readonly outgoingIdleAfterMs: number | undefined
+}
+
+/** Positions that a bounded run reads up to, by input. */
+export type Ends = readonly number[]
+
+const waitMsMax = 3_600_000
+const siblingsMsEvery = 200
+const trimEvery = 8_192
+
+export class Runner {
+  readonly #parts: RunnerParts
+  readonly #silentSince: number[]
+  #outgoingSilentSince = 0
+  #outgoingNewest: number | null = null
+  #trimmed = 0
+
+  constructor(parts: RunnerParts, startedAtMs: number) {
+    this.#parts = parts
+    this.#silentSince = parts.partition.inputs.map(() => startedAtMs)
+    this.#outgoingSilentSince = startedAtMs
+  }
+
+  get partition(): Partition {
+    return this.#parts.partition
+  }
+
+  /** The end of every input as it is now. */
+  readonly ends = Effect.fnUntraced(function* (this: Runner) {
+    const ends: number[] = []
+    for (const input of this.partition.inputs) ends.push(yield* this.#parts.source.lastPosition(this.#place(input)))
+    return ends
+  })
+
+  /** How many records lie before the ends. */
+  lag(ends: Ends): number {
+    return this.partition.progress.positions.reduce((lag, { position }, index) => lag + Math.max(0, (ends[index] ?? 0) - position), 0)
+  }
+
+  /** One turn and its follow-ups over what is there, up to `ends`. Answers whether there was anything to do. */
+  readonly step = Effect.fnUntraced(function* (this: Runner, ends?: Ends) {
+    const batch = yield* this.#fetch(ends)
+    const nowMs = yield* Clock.currentTimeMillis
+    const hasRows = batch.some((records) => records.length > 0)
+    if (!hasRows && !this.partition.needsTurn(nowMs)) return false
+    batch.forEach((records, index) => {
+      if (records.length > 0) this.#silentSince[index] = nowMs
+    })
+    yield* this.partition.turn(hasRows ? batch : [], nowMs)
+    this.tell(nowMs)
+    yield* this.#trim(trimEvery)
+    return true
+  })
+
+  /** Notices inputs that have been read to their end for long enough, and lets time go on without them (W6, W7). */
+  readonly idle = Effect.fnUntraced(function* (this: Runner, atOnce: boolean) {
+    const nowMs = yield* Clock.currentTimeMillis
+    yield* this.#trim(1)
+    this.partition.inputs.forEach(({ time }, index) => {
+      if (time !== undefined && (atOnce || nowMs - (this.#silentSince[index] as number) > time.idleAfterMs))
+        this.partition.setIdle(index, true)
+    })
+    this.tell(nowMs)
+    const moved = yield* this.partition.advanceWatermark(this.#restingWatermark(nowMs), nowMs)
+    const movedOutgoing = yield* this.#idleOutgoing(nowMs, atOnce)
+    if (moved || movedOutgoing) this.tell(nowMs)
+    return moved || movedOutgoing
+  })
+
+  /**
+   * `atEnd: "close"`, one round: moves the watermark just past the last armed event-time timeout. Answers whether there was one; timeout
+   * calls may have armed the next. Processing-time timeouts are none of its business: no clock is moved.
+   */
+  readonly close = Effect.fnUntraced(function* (this: Runner) {
+    const last = this.partition.timesByProcessing ? undefined : yield* this.partition.lastTimeout()
+    if (last === undefined) return false
+    const nowMs = yield* Clock.currentTimeMillis
+    const moved = yield* this.partition.advanceWatermark(last + 1, nowMs)
+    this.tell(nowMs)
+    return moved
+  })
+
+  /** Completes when something may be there to do: records, a due timeout, an idle input. */
+  readonly wait = Effect.fnUntraced(function* (this: Runner) {
+    const nowMs = yield* Clock.currentTimeMillis
+    const { positions } = this.partition.progress
+    const behind = this.partition.inputs.map((input, index) => ({ ...this.#place(input), after: positions[index]?.position ?? 0 }))
+    yield* Effect.raceFirst(this.#parts.source.arrival(behind), Effect.sleep(this.#waitMs(nowMs)))
+  })
+
+  /** Tells the siblings where this partition is. */
+  tell(nowMs: number): void {
+    const { partition, index, ownClock, outgoingClock } = this.#parts
+    const { watermarkMs, outgoingWatermarkMs, outgoingNewestMs } = partition.progress
+    ownClock.tell(index, { watermarkMs, idle: partition.isIdle, shown: partition.hasShown })
+    if (outgoingNewestMs !== this.#outgoingNewest) {
+      this.#outgoingNewest = outgoingNewestMs
+      this.#outgoingSilentSince = nowMs
+    }
+    outgoingClock.tell(index, { watermarkMs: outgoingWatermarkMs, idle: this.#isOutgoingIdle(nowMs), shown: outgoingNewestMs !== null })
+  }
+
+  // ---- inside
+
+  #place(input: PartitionInput): TopicPartition {
+    return { topic: input.topic, partition: this.#parts.index }
+  }
+
+  /** The inputs share the turn evenly, so that a busy one does not starve the others. */
+  readonly #fetch = Effect.fnUntraced(function* (this: Runner, ends: Ends | undefined) {
+    const { inputs, progress } = this.partition
+    const { turnEventsMax, turnBytesMax } = this.#parts.limits
+    const batch: (readonly StoredRecord[])[] = []
+    for (let index = 0; index < inputs.length; index++) {
+      const after = (progress.positions[index] as { position: number }).position
+      const countMax = Math.min(Math.max(1, Math.floor(turnEventsMax / inputs.length)), (ends?.[index] ?? Number.POSITIVE_INFINITY) - after)
+      const request = {
+        ...this.#place(inputs[index] as PartitionInput),
+        after,
+        countMax,
+        bytesMax: Math.floor(turnBytesMax / inputs.length)
+      }
+      batch.push(countMax <= 0 ? [] : yield* this.#parts.source.read(request))
+    }
+    return batch as Batch
+  })
+
+  /** P26: what the journal has passed of an internal topic is of no more use; nobody else reads it. */
+  readonly #trim = Effect.fnUntraced(function* (this: Runner, least: number) {
+    const { inputs, progress } = this.partition
+    const [input] = inputs
+    const position = progress.positions[0]?.position ?? 0
+    if (input === undefined || input.upstreamCount === 0 || position - this.#trimmed < least) return
+    yield* this.#parts.source.trim(this.#place(input), position)
+    this.#trimmed = position
+  })
+
+  /** Where the watermark belongs while the inputs rest. */
+  #restingWatermark(nowMs: number): number {
+    const { partition, ownClock } = this.#parts
+    const shown = partition.shownWatermarkMs
+    if (!partition.isIdle) return shown
+    const adopted = ownClock.adoptable() ?? 0
+    if (ownClock.hasActive) return Math.max(shown, adopted)
+    const idling = partition.inputs.map(({ time }, index) => {
+      const clock = partition.progress.clocks[index] as InputClock
+      return time?.advanceWhenIdle === true ? (idleWatermark(clock, time, nowMs) ?? 0) : 0
+    })
+    return Math.max(shown, adopted, ...idling)
+  }
+
+  #isOutgoingIdle(nowMs: number): boolean {
+    const { outgoingIdleAfterMs } = this.#parts
+    return outgoingIdleAfterMs !== undefined && nowMs - this.#outgoingSilentSince > outgoingIdleAfterMs
+  }
+
+  readonly #idleOutgoing = Effect.fnUntraced(function* (this: Runner, nowMs: number, atOnce: boolean) {
+    const { outgoingIdleAfterMs, outgoingClock } = this.#parts
+    if (outgoingIdleAfterMs === undefined || !(atOnce || this.#isOutgoingIdle(nowMs))) return false
+    return yield* this.partition.advanceOutgoing(outgoingClock.adoptable() ?? 0, nowMs)
+  })
+
+  /** Milliseconds until something could be due without new records. */
+  #waitMs(nowMs: number): number {
+    const { partition } = this.#parts
+    let wakeAtMs = nowMs + waitMsMax
+    // Strictly after it is due (G8).
+    if (partition.timesByProcessing) wakeAtMs = Math.min(wakeAtMs, partition.nextDueMs + 1)
+    partition.inputs.forEach(({ time }, index) => {
+      if (time === undefined) return
+      const idleAtMs = (this.#silentSince[index] as number) + time.idleAfterMs + 1
+      wakeAtMs = Math.min(wakeAtMs, idleAtMs > nowMs ? idleAtMs : nowMs + siblingsMsEvery)
+    })
+    if (this.#parts.outgoingIdleAfterMs !== undefined) wakeAtMs = Math.min(wakeAtMs, nowMs + siblingsMsEvery)
+    return Math.max(0, wakeAtMs - nowMs)
+  }
+}

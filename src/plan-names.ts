@@ -1,0 +1,77 @@
+/** Names: every stage and topic of a job must be usable in a journal and a subject, and mean one thing. */
+import { failWithFaults, KeyfoldError } from "./errors.ts"
+import type { SinkDefinition } from "./model/stage.ts"
+import { definitionOf, partitionsMax, type StreamDefinition, type TopicDefinition } from "./model/topic.ts"
+import { deadLetterTopicName, intakeName, internalTopicName, type Plan } from "./plan.ts"
+import type { FaultList } from "./plan-parts.ts"
+
+const nameShape = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$/
+
+/** Whether a text may name a topic, job or stage; a dot, space, `*` or `>` would mean something else in a NATS subject. */
+export const isUsableName = (name: unknown): name is string => typeof name === "string" && nameShape.test(name)
+
+export const nameRule = "1 to 100 letters, digits, - and _, not beginning with -"
+
+export const checkNames = (plan: Plan, name: unknown, faults: FaultList): void => {
+  if (!isUsableName(name)) faults.add(`the job's name must be ${nameRule}, got ${JSON.stringify(name)}`)
+  const seen = new Set<string>()
+  plan.stages.forEach((stage, index) => {
+    if (!isUsableName(stage.name)) faults.add(`the name of a stage must be ${nameRule}, got ${JSON.stringify(stage.name)}`)
+    if (stage.name === intakeName && (index > 0 || stage.actor !== undefined)) {
+      faults.add(`the stage name "${intakeName}" is keyfold's own: choose another`)
+    } else if (seen.has(stage.name)) faults.add(`two stages are called ${JSON.stringify(stage.name)}: a stage's name names its journal`)
+    seen.add(stage.name)
+  })
+}
+
+/** Faults of a topic by itself; empty when it can be created. */
+export const topicFaults = (topic: TopicDefinition): string[] => {
+  const faults: string[] = []
+  if (!isUsableName(topic.name)) faults.push(`the name of a topic must be ${nameRule}, got ${JSON.stringify(topic.name)}`)
+  const { partitions } = topic
+  if (partitions !== undefined && !(Number.isInteger(partitions) && partitions >= 1 && partitions <= partitionsMax)) {
+    faults.push(`partitions of the topic ${topic.name} must be an integer from 1 to ${partitionsMax}, got ${String(partitions)}`)
+  }
+  if (typeof topic.codec?.encode !== "function" || typeof topic.codec.decode !== "function") {
+    faults.push(`the topic ${topic.name} needs a codec, such as json()`)
+  }
+  if (typeof topic.key !== "function") faults.push(`the topic ${topic.name} needs \`key\`, a function from a value to its key`)
+  return faults
+}
+
+export const checkTopics = (plan: Plan, faults: FaultList): void => {
+  const sources = plan.stages.flatMap((stage) => stage.inputs.flatMap((input) => (input.kind === "source" ? [input.source] : [])))
+  const own = new Map(ownTopics(plan).map((name) => [name, "keyfold's own topic of this job"]))
+  const declared = new Map<string, TopicDefinition | StreamDefinition | SinkDefinition>()
+  for (const definition of [...sources, ...plan.outputs]) {
+    if (definition.kind === "topic") for (const message of topicFaults(definition)) faults.add(message)
+    const earlier = declared.get(definition.name)
+    if (earlier !== undefined && earlier !== definition) {
+      faults.add(`two different topics or sinks are called ${JSON.stringify(definition.name)}: declare it once and use that`)
+    }
+    const taken = own.get(definition.name)
+    if (taken !== undefined) faults.add(`the name ${JSON.stringify(definition.name)} is ${taken}: choose another`)
+    declared.set(definition.name, definition)
+  }
+  const twice = sources.filter((source, index) => sources.indexOf(source) !== index)
+  for (const source of twice) faults.add(`the source ${source.name} is named twice: each event would count twice`)
+}
+
+const ownTopics = (plan: Plan): string[] => [
+  deadLetterTopicName(plan.name),
+  ...plan.stages
+    .filter((stage) => stage.inputs.some((input) => input.kind === "internal"))
+    .map((stage) => internalTopicName(plan.name, stage.name))
+]
+
+/** The definition of a topic that is used outside a job. Throws `option-invalid` with every fault. */
+export const topicDefinition = (topic: unknown): TopicDefinition => {
+  const defined = definitionOf(topic)
+  if (defined?.kind !== "topic") throw new KeyfoldError("option-invalid", "this takes a topic that topic() made")
+  failWithFaults(
+    "option-invalid",
+    "the topic cannot be used",
+    topicFaults(defined).map((message) => ({ code: "option-invalid", message }))
+  )
+  return defined
+}

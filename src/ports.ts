@@ -1,0 +1,36 @@
+/** A runtime as start.ts sees it: the four ports, connected for a while. */
+import type * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { KeyfoldError } from "./errors.ts"
+import type { Journal } from "./journal/journal.ts"
+import type { Ownership } from "./partition/ownership.ts"
+import type { Sink } from "./sink/sink.ts"
+import type { Source } from "./source/source.ts"
+
+/** Where jobs run: `memory()`, `embedded(dir)` or `clustered({ nats, redis })`. An opaque value; making one connects nothing. */
+export interface Runtime {
+  readonly name: string
+}
+
+export interface Ports {
+  readonly source: Source["Service"]
+  readonly sink: Sink["Service"]
+  readonly journal: Journal["Service"]
+  readonly ownership: Ownership["Service"]
+  /** Whether a `stream()` source can be read; without servers only as a topic of its name, for tests. */
+  readonly foreignStreams: boolean
+}
+
+/** `query` takes whatever lock running queries need; `client` (publish, read) works beside them. */
+export type Connect = (use: "query" | "client") => Effect.Effect<Ports, KeyfoldError, Scope.Scope>
+
+const connector = Symbol("keyfold.connect")
+
+export const makeRuntime = (name: string, connect: Connect): Runtime => Object.freeze({ name, [connector]: connect })
+
+/** How to connect a runtime. Throws `option-invalid` for something that is none. */
+export const connectorOf = (runtime: unknown): Connect => {
+  const connect = (runtime as { readonly [connector]?: Connect } | null | undefined)?.[connector]
+  if (connect !== undefined) return connect
+  throw new KeyfoldError("option-invalid", "`runtime` must be what memory(), embedded(dir) or clustered({ nats, redis }) made")
+}

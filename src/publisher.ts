@@ -1,0 +1,153 @@
+/** Publishing events into a topic from outside a job. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import { asKeyfoldError, KeyfoldError } from "./errors.ts"
+import { partitionOf } from "./model/hash.ts"
+import { keyText } from "./model/key.ts"
+import { type NewRecord, noHeaders } from "./model/record.ts"
+import { partitionsDefault, type Topic, type TopicDefinition } from "./model/topic.ts"
+import { topicDefinition } from "./plan-names.ts"
+import { connectorOf, type Ports, type Runtime } from "./ports.ts"
+import { payloadBytesMax } from "./sink/outgoing.ts"
+import type { TopicDescription } from "./source/source.ts"
+
+/**
+ * Sends events to a topic, each to its key's partition. Calls that are not awaited travel together: send many, then `flush()`.
+ * Sending twice stores twice: exactly-once begins with the stored record.
+ */
+export interface Publisher<T> extends AsyncDisposable {
+  /** Completes when the event is durable. Rejects with `encode-failed` or `key-invalid`, then nothing was sent. */
+  send(event: T): Promise<void>
+  /** Completes when everything sent so far is durable; rejects with the first failure since the last flush. */
+  flush(): Promise<void>
+}
+
+/** What the command line needs besides: bytes that are no event go in as they are, and the job that reads them says what is wrong. */
+export interface VerbatimPublisher<T> extends Publisher<T> {
+  /** To partition 0, untouched. */
+  sendVerbatim(payload: Uint8Array): Promise<void>
+}
+
+interface OpenTopic {
+  readonly ports: Ports
+  readonly description: TopicDescription
+  readonly scope: Scope.Closeable
+}
+
+/** Opens a publisher, and the topic with it if it is new. Rejects with `topic-mismatch` when it was created with another partition count. */
+export async function publisher<T>(runtime: Runtime, topic: Topic<T>): Promise<VerbatimPublisher<T>> {
+  const connect = connectorOf(runtime)
+  const defined = topicDefinition(topic)
+  const scope = Scope.makeUnsafe()
+  const opening = Effect.gen(function* () {
+    const ports = yield* connect("client")
+    return { ports, description: yield* ports.source.open(defined.name, { partitions: defined.partitions, partitionsDefault }) }
+  })
+  const exit = await Effect.runPromiseExit(Scope.provide(opening, scope))
+  if (Exit.isFailure(exit)) await Effect.runPromise(Scope.close(scope, exit))
+  const { ports, description } = await Effect.runPromise(exit)
+  return new OpenPublisher<T>(defined, { ports, description, scope })
+}
+
+/** Sends of one tick travel together: one hand-over, one commit. */
+interface Parcel {
+  readonly records: Omit<NewRecord, "publishedAt">[]
+  readonly stored: Promise<void>
+}
+
+const parcelRecordsMax = 4_096
+
+class OpenPublisher<T> implements VerbatimPublisher<T> {
+  readonly #topic: TopicDefinition
+  readonly #open: OpenTopic
+  readonly #underWay = new Set<Promise<void>>()
+  #parcel: Parcel | undefined
+  #failure: { readonly thrown: unknown } | undefined
+  #closed = false
+
+  constructor(topic: TopicDefinition, open: OpenTopic) {
+    this.#topic = topic
+    this.#open = open
+  }
+
+  async send(event: T): Promise<void> {
+    return this.#add(this.#partitionOf(event), this.#encode(event))
+  }
+
+  async sendVerbatim(payload: Uint8Array): Promise<void> {
+    return this.#add(0, payload)
+  }
+
+  async flush(): Promise<void> {
+    await Promise.allSettled([...this.#underWay])
+    const failure = this.#failure
+    this.#failure = undefined
+    if (failure !== undefined) throw failure.thrown
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return
+    try {
+      await this.flush()
+    } finally {
+      this.#closed = true
+      await Effect.runPromise(Scope.close(this.#open.scope, Exit.void))
+    }
+  }
+
+  #add(partition: number, payload: Uint8Array): Promise<void> {
+    if (this.#closed) throw new KeyfoldError("unsupported-operation", `the publisher of ${this.#topic.name} is closed`)
+    if (payload.byteLength > payloadBytesMax) {
+      throw new KeyfoldError(
+        "encode-failed",
+        `an event for ${this.#topic.name} has ${payload.byteLength} bytes, ${payloadBytesMax} are allowed`
+      )
+    }
+    this.#parcel ??= this.#newParcel()
+    const { records, stored } = this.#parcel
+    records.push({ topic: this.#topic.name, partition, headers: noHeaders, payload, identity: undefined })
+    if (records.length === parcelRecordsMax) this.#parcel = undefined
+    return stored
+  }
+
+  /** A failure reaches whoever awaits the send, or else the next flush; it is never an unhandled rejection. */
+  #newParcel(): Parcel {
+    const records: Parcel["records"] = []
+    const stored = Promise.resolve().then(() => {
+      this.#parcel = undefined
+      return Effect.runPromise(this.#store(records))
+    })
+    this.#underWay.add(stored)
+    stored.then(
+      () => this.#underWay.delete(stored),
+      (thrown: unknown) => {
+        this.#underWay.delete(stored)
+        this.#failure ??= { thrown }
+      }
+    )
+    return { records, stored }
+  }
+
+  #store(records: Parcel["records"]): Effect.Effect<void, KeyfoldError> {
+    const { sink } = this.#open.ports
+    return Effect.flatMap(Clock.currentTimeMillis, (publishedAt) => sink.publish(records.map((record) => ({ ...record, publishedAt }))))
+  }
+
+  #partitionOf(event: T): number {
+    try {
+      return partitionOf(keyText(this.#topic.key(event)), this.#open.description.partitions)
+    } catch (thrown) {
+      throw asKeyfoldError(thrown, "key-invalid", `the key function of ${this.#topic.name} threw`)
+    }
+  }
+
+  #encode(event: T): Uint8Array {
+    try {
+      return this.#topic.codec.encode(event)
+    } catch (thrown) {
+      throw asKeyfoldError(thrown, "encode-failed", `the codec of ${this.#topic.name} refuses the event`)
+    }
+  }
+}

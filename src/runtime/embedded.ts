@@ -1,0 +1,2 @@
+import type { Runtime } from "../ports.ts"
+export declare function embedded(dir?: string): Runtime

@@ -1,0 +1,175 @@
+/**
+ * From results to records: runs the operators behind a state function, picks sinks, encodes, finds the destination partition. All of
+ * that happens before the commit and inside the call that yielded the result, so that what cannot be written fails its call (P7).
+ * What a call has put out can be taken back until the next call begins.
+ */
+import { asKeyfoldError, KeyfoldError } from "../errors.ts"
+import { encodeRow } from "../model/envelope.ts"
+import { partitionOf } from "../model/hash.ts"
+import { type KeyText, keyText } from "../model/key.ts"
+import { OperatorChain } from "../model/operator.ts"
+import type { PendingDelivery, PendingRecord } from "../model/outgoing.ts"
+import type { StagePlan } from "../model/stage.ts"
+import { definitionOf, type ForeachDefinition, type TopicDefinition } from "../model/topic.ts"
+
+/** How many partitions the topics of the job really have. */
+export interface TopicSizes {
+  readonly partitionsOf: (topic: string) => number
+}
+
+/** What is too large for any record (P7); a result beyond it fails its call. */
+export const payloadBytesMax = 8 * 1_048_576
+
+export class Outgoing {
+  readonly #stage: StagePlan
+  readonly #sizes: TopicSizes
+  readonly #internalTopic: string
+  readonly #chain: OperatorChain
+  #records: PendingRecord[] = []
+  #deliveries: PendingDelivery[] = []
+  #results: unknown[] = []
+  #bytes = 0
+  #newestMs = Number.NaN
+  #keyText: KeyText = ""
+  #eventTime = Number.NaN
+  #mark = { records: 0, deliveries: 0, results: 0, bytes: 0, newestMs: Number.NaN }
+
+  constructor(stage: StagePlan, parts: { readonly sizes: TopicSizes; readonly internalTopic: string }) {
+    this.#stage = stage
+    this.#sizes = parts.sizes
+    this.#internalTopic = parts.internalTopic
+    this.#chain = new OperatorChain(stage.operators, (value, eventTime, stamped) => this.#accept(value, eventTime, stamped))
+  }
+
+  get records(): readonly PendingRecord[] {
+    return this.#records
+  }
+
+  get deliveries(): readonly PendingDelivery[] {
+    return this.#deliveries
+  }
+
+  /** The values that reached the end of the stage, once however many sinks. */
+  get results(): readonly unknown[] {
+    return this.#results
+  }
+
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  /** The largest event time that was put out; NaN for none. */
+  get newestMs(): number {
+    return this.#newestMs
+  }
+
+  startTurn(): void {
+    this.#records = []
+    this.#deliveries = []
+    this.#results = []
+    this.#bytes = 0
+    this.#newestMs = Number.NaN
+  }
+
+  /** From here on `undo` takes back; `eventTime` is that of the results to come. */
+  startCall(key: KeyText, eventTime: number): void {
+    this.#keyText = key
+    this.#eventTime = eventTime
+    const mark = this.#mark
+    mark.records = this.#records.length
+    mark.deliveries = this.#deliveries.length
+    mark.results = this.#results.length
+    mark.bytes = this.#bytes
+    mark.newestMs = this.#newestMs
+  }
+
+  undo(): void {
+    this.#records.length = this.#mark.records
+    this.#deliveries.length = this.#mark.deliveries
+    this.#results.length = this.#mark.results
+    this.#bytes = this.#mark.bytes
+    this.#newestMs = this.#mark.newestMs
+  }
+
+  /** A result of the stage, on its way through the operators behind it. */
+  result(value: unknown): void {
+    this.#chain.push(value, this.#eventTime, undefined)
+  }
+
+  /** A side output. Throws `illegal-argument` for a topic that the stage does not declare. */
+  emitTo(topic: unknown, value: unknown): void {
+    const defined = definitionOf(topic)
+    if (defined?.kind === "topic" && this.#stage.actor?.emits.includes(defined)) this.write(defined, value)
+    else {
+      const name = defined === undefined ? "something that is no topic" : defined.name
+      throw new KeyfoldError("illegal-argument", `emitTo(${name}): name the topic in the stage's \`emits\`, so that recovery knows it`)
+    }
+  }
+
+  /** Encodes a value for a topic or a custom sink. */
+  write(sink: TopicDefinition | ForeachDefinition, value: unknown): void {
+    if (sink.kind === "foreach") {
+      const payload = encodeRow({ keyText: "", eventTime: Number.NaN, stamped: undefined, value })
+      this.#deliveries.push({ sink: sink.name, payload })
+      this.#bytes += payload.byteLength
+      return
+    }
+    const key = this.#outputKey(sink, value)
+    const payload = encoded(sink, value)
+    this.append({ topic: sink.name, partition: partitionOf(key, this.#sizes.partitionsOf(sink.name)), payload })
+  }
+
+  append(record: PendingRecord): void {
+    if (record.payload.byteLength > payloadBytesMax) {
+      throw new KeyfoldError(
+        "encode-failed",
+        `a record for ${record.topic} has ${record.payload.byteLength} bytes, ${payloadBytesMax} are allowed`
+      )
+    }
+    this.#records.push(record)
+    this.#bytes += record.payload.byteLength
+  }
+
+  #accept(value: unknown, eventTime: number, stamped: unknown): void {
+    const { output } = this.#stage
+    if (!(eventTime <= this.#newestMs) && !Number.isNaN(eventTime)) this.#newestMs = eventTime
+    this.#results.push(value)
+    if (output.kind === "shuffle") this.#shuffle(value, eventTime, stamped)
+    else if (output.kind === "route") this.write(this.#routed(output, value), value)
+    else for (const sink of output.sinks) this.write(sink, value)
+  }
+
+  #shuffle(value: unknown, eventTime: number, stamped: unknown): void {
+    const { output } = this.#stage
+    const key = output.kind === "shuffle" && output.key !== undefined ? keyText(output.key(value)) : this.#keyText
+    const payload = encodeRow({ keyText: key, eventTime, stamped, value })
+    const partition = partitionOf(key, this.#sizes.partitionsOf(this.#internalTopic))
+    this.append({ topic: this.#internalTopic, partition, payload })
+  }
+
+  #routed(output: Extract<StagePlan["output"], { kind: "route" }>, value: unknown): TopicDefinition | ForeachDefinition {
+    const sink = definitionOf(output.route(value))
+    const declared = output.sinks.find((candidate) => candidate === sink)
+    if (declared !== undefined) return declared
+    throw new KeyfoldError(
+      "illegal-argument",
+      "to(route) answered a sink that is not among its `routes`: declare it there, so that recovery knows it"
+    )
+  }
+
+  #outputKey(sink: TopicDefinition, value: unknown): KeyText {
+    try {
+      return keyText(sink.key(value))
+    } catch (thrown) {
+      throw asKeyfoldError(thrown, "key-invalid", `the key function of the topic ${sink.name} threw`)
+    }
+  }
+}
+
+const encoded = (sink: TopicDefinition, value: unknown): Uint8Array => {
+  try {
+    return sink.codec.encode(value)
+  } catch (thrown) {
+    throw asKeyfoldError(thrown, "encode-failed", `the codec of ${sink.name} refuses a result`)
+  }
+}

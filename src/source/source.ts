@@ -1,0 +1,47 @@
+/**
+ * Where records come from: the port. Its adapters are sqlite.ts, memory.ts and jetstream.ts.
+ *
+ * I1. `read` answers records right after a position, in order, dense: none skipped, none twice. Records that are gone, and a position
+ *     beyond the end, fail with `source-gap`.
+ * I2. Reading changes nothing: the same read answers the same records. Positions live in the journal, never here.
+ * I3. `read` answers at most `countMax` records, and beyond the first at most `bytesMax` bytes of payload.
+ * I4. The first to open a topic creates it; its partition count and hash never change, and a declaration that differs is refused.
+ * I5. `arrival` completes when a record may have arrived behind one of the positions: sometimes for nothing, never too late for ever.
+ * I6. `trim` removes records up to a position and nothing behind it; `lastPosition` never goes back.
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type { KeyfoldError } from "../errors.ts"
+import type { StoredRecord, TopicPartition } from "../model/record.ts"
+
+/** A topic as it was created. */
+export interface TopicDescription {
+  readonly name: string
+  readonly partitions: number
+  /** Differs when a topic was deleted and created again (P3). */
+  readonly created: string
+}
+
+export interface ReadRequest extends TopicPartition {
+  readonly after: number
+  readonly countMax: number
+  readonly bytesMax: number
+}
+
+export class Source extends Context.Service<
+  Source,
+  {
+    /** Finds a topic or creates it. `partitions` undefined: as it is, or `partitionsDefault` when it is new. Fails with `topic-mismatch`. */
+    readonly open: (
+      name: string,
+      declared: { readonly partitions: number | undefined; readonly partitionsDefault: number }
+    ) => Effect.Effect<TopicDescription, KeyfoldError>
+    readonly find: (name: string) => Effect.Effect<TopicDescription | undefined, KeyfoldError>
+    readonly read: (request: ReadRequest) => Effect.Effect<readonly StoredRecord[], KeyfoldError>
+    readonly lastPosition: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
+    /** The position before the first record published at or after `timeMs`. */
+    readonly positionBefore: (of: TopicPartition, timeMs: number) => Effect.Effect<number, KeyfoldError>
+    readonly arrival: (behind: readonly (TopicPartition & { readonly after: number })[]) => Effect.Effect<void, KeyfoldError>
+    readonly trim: (of: TopicPartition, upTo: number) => Effect.Effect<void, KeyfoldError>
+  }
+>()("keyfold/Source") {}

@@ -1,0 +1,142 @@
+/** Starts a job on a runtime: checks the options, assembles the query, hands it to its schedule. */
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Random from "effect/Random"
+import * as Scope from "effect/Scope"
+import { type Assembled, assemble } from "./assembly.ts"
+import { type Fault, failWithFaults, type KeyfoldError, reasonOf } from "./errors.ts"
+import { type Job, planOf } from "./job.ts"
+import { type Duration, toDurationMs } from "./model/duration.ts"
+import { type Limits, resolveLimits } from "./options.ts"
+import { runSchedule, type Schedule } from "./partition/schedule.ts"
+import { deadLetterTopicName, type Plan } from "./plan.ts"
+import { isUsableName, nameRule } from "./plan-names.ts"
+import { connectorOf, type Runtime } from "./ports.ts"
+import { type Query, RunningQuery } from "./query.ts"
+import { ProgressLog } from "./telemetry/progress.ts"
+
+/**
+ * When turns happen. `continuous` (default): as soon as there is something. `{ every }`: at each tick. `available-now`: all that was there
+ * at the start, outputs confirmed, then stops. `once`: at most one turn a partition and its follow-ups, then stops.
+ */
+export type Trigger = "continuous" | "available-now" | "once" | { readonly every: Duration }
+
+export interface StartOptions {
+  readonly runtime: Runtime
+  /** Default `continuous`. */
+  readonly trigger?: Trigger
+  /** Of the query and its journal; default the job's. */
+  readonly name?: string
+  /** What `available-now` and `once` do with timeouts still armed at the end: keep them (default), or close: move each watermark just past its last armed timeout. */
+  readonly atEnd?: "keep" | "close"
+  readonly limits?: Partial<Limits>
+  /** Whether records that are gone before they were read stop the query. Default true. */
+  readonly failOnDataLoss?: boolean
+}
+
+/**
+ * Starts a job. Completes when its partitions are owned and recovered; rejects with a KeyfoldError when the job or the options cannot
+ * work, when the directory is in use, damaged or newer, or when a topic was created with other settings.
+ */
+export const start = async (job: Job, options: StartOptions): Promise<Query> => Effect.runPromise(startQuery(job, options))
+
+/** The same as an Effect. */
+export const startQuery = Effect.fnUntraced(function* (job: Job, options: StartOptions) {
+  const settings = yield* Effect.try({ try: () => resolveOptions(job, options), catch: (thrown) => thrown as KeyfoldError })
+  const scope = yield* Scope.make()
+  const launched = launch(settings).pipe(Scope.provide(scope))
+  const exit = yield* Effect.exit(launched)
+  if (Exit.isFailure(exit)) yield* Scope.close(scope, exit)
+  const program = yield* exit
+  return new RunningQuery({ ...program, scope }).launch()
+})
+
+interface Settings {
+  readonly plan: Plan
+  readonly query: string
+  readonly schedule: Schedule
+  readonly close: boolean
+  readonly limits: Limits
+  readonly connect: ReturnType<typeof connectorOf>
+}
+
+const launch = Effect.fnUntraced(function* (settings: Settings) {
+  const { plan, query, schedule, close, limits, connect } = settings
+  const ports = yield* connect("query")
+  const nowMs = yield* Clock.currentTimeMillis
+  const runId = yield* randomName
+  const firstStage = plan.stages[0]?.name ?? ""
+  const progress = new ProgressLog({ id: query, runId, name: query, firstStage }, nowMs)
+  const assembled = yield* assemble({ plan, query, ports, limits, observer: { committed: (turn) => progress.count(turn) } })
+  return {
+    id: assembled.topics.describe(deadLetterTopicName(query)).created,
+    runId,
+    name: query,
+    run: (stopped: () => boolean) => Effect.raceFirst(runSchedule(assembled.stages, schedule, { close, stopped }), assembled.failed),
+    processAll: () => processAll(assembled),
+    watermarkMs: () => watermarkOf(assembled),
+    lag: () => lagOf(assembled),
+    progress
+  }
+})
+
+/** 128 random bits, hexadecimal. */
+const randomName = Effect.map(Effect.all(Array.from({ length: 4 }, () => Random.nextIntBetween(0, 0xffffffff))), (words) =>
+  words.map((word) => word.toString(16).padStart(8, "0")).join("")
+)
+
+/** Everything that was in the sources when asked: waits, stage by stage, until it has been read and is out. */
+const processAll = Effect.fnUntraced(function* (assembled: Assembled) {
+  for (const { runners } of assembled.stages) {
+    for (const runner of runners) {
+      const ends = yield* runner.ends()
+      while (runner.lag(ends) > 0 || runner.partition.needsTurn(yield* Clock.currentTimeMillis)) yield* Effect.sleep(pollMs)
+    }
+    for (const runner of runners) yield* runner.partition.settled()
+  }
+})
+
+const pollMs = 2
+
+/** The smallest over the first stage; undefined without a watermark. */
+const watermarkOf = (assembled: Assembled): number | undefined => {
+  const watermarks = assembled.stages[0]?.runners.flatMap(({ partition }) => partition.watermarkMs ?? []) ?? []
+  return watermarks.length === 0 ? undefined : Math.min(...watermarks)
+}
+
+const lagOf = Effect.fnUntraced(function* (assembled: Assembled) {
+  let lag = 0
+  for (const runner of assembled.stages[0]?.runners ?? []) lag += runner.lag(yield* runner.ends())
+  return lag
+})
+
+/** Checks every option, all faults in one error. */
+const resolveOptions = (job: Job, options: StartOptions): Settings => {
+  const faults: Fault[] = []
+  const fault = (message: string) => faults.push({ code: "option-invalid", message })
+  const plan = planOf(job)
+  if (plan === undefined) fault("start takes a job that .to() has ended")
+  const query = options.name ?? plan?.name ?? ""
+  if (plan !== undefined && !isUsableName(query)) fault(`the query's name must be ${nameRule}, got ${JSON.stringify(query)}`)
+  const schedule = resolveTrigger(options.trigger ?? "continuous", fault)
+  const { atEnd = "keep" } = options
+  if (atEnd !== "keep" && atEnd !== "close") fault(`atEnd must be "keep" or "close", got ${JSON.stringify(atEnd)}`)
+  const bounded = schedule.kind === "available-now" || schedule.kind === "once"
+  if (atEnd === "close" && !bounded) fault('atEnd: "close" needs a trigger that ends: "available-now" or "once"')
+  failWithFaults("option-invalid", "start", faults)
+  const connect = connectorOf(options.runtime)
+  return { plan: plan as Plan, query, schedule, close: atEnd === "close", limits: resolveLimits(options.limits), connect }
+}
+
+const resolveTrigger = (trigger: unknown, fault: (message: string) => void): Schedule => {
+  if (trigger === "continuous" || trigger === "available-now" || trigger === "once") return { kind: trigger }
+  const every = (trigger as { readonly every?: Duration } | null)?.every
+  try {
+    if (every !== undefined) return { kind: "every", everyMs: toDurationMs(every, 1, "`every`") }
+    fault(`trigger must be "continuous", "available-now", "once" or { every }, got ${JSON.stringify(trigger)}`)
+  } catch (thrown) {
+    fault(reasonOf(thrown))
+  }
+  return { kind: "continuous" }
+}
