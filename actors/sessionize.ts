@@ -9,7 +9,7 @@
  *     watermark (W3), hence above `closesAt`, and cannot touch it. One millisecond less, and a row at `closesAt` could still come.
  * Z4. A key without an open session has neither state nor timeout.
  */
-import { type Actor, defineActor, type Duration, type GroupState, KeyfoldError, toDurationMs } from "keyfold"
+import { type Actor, type Duration, defineActor, type GroupState, KeyfoldError, toDurationMs } from "keyfold"
 import { json } from "keyfold/codecs/json"
 
 /** A session whose last word is spoken. Times are milliseconds. */

@@ -9,6 +9,7 @@ import { type Fault, failWithFaults, type KeyfoldError, reasonOf } from "./error
 import { type Job, planOf } from "./job.ts"
 import { type Duration, toDurationMs } from "./model/duration.ts"
 import { type Limits, resolveLimits } from "./options.ts"
+import type { CommittedTurn } from "./partition/ports.ts"
 import { runSchedule, type Schedule } from "./partition/schedule.ts"
 import { deadLetterTopicName, type Plan } from "./plan.ts"
 import { isUsableName, nameRule } from "./plan-names.ts"
@@ -66,11 +67,12 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
   const ports = yield* connect("query")
   const nowMs = yield* Clock.currentTimeMillis
   const runId = yield* randomName
-  const firstStage = plan.stages[0]?.name ?? ""
-  const progress = new ProgressLog({ id: query, runId, name: query, firstStage }, nowMs)
-  const assembled = yield* assemble({ plan, query, ports, limits, observer: { committed: (turn) => progress.count(turn) } })
+  const observer = { committed: (turn: CommittedTurn) => progress.count(turn) }
+  const assembled = yield* assemble({ plan, query, ports, limits, observer })
+  const id = assembled.topics.describe(deadLetterTopicName(query)).created
+  const progress = new ProgressLog({ id, runId, name: query, firstStage: plan.stages[0]?.name ?? "" }, nowMs)
   return {
-    id: assembled.topics.describe(deadLetterTopicName(query)).created,
+    id,
     runId,
     name: query,
     run: (stopped: () => boolean) => Effect.raceFirst(runSchedule(assembled.stages, schedule, { close, stopped }), assembled.failed),

@@ -13,7 +13,7 @@ import { parseArgs } from "node:util"
 import { publisher, type Runtime, start, topic } from "keyfold"
 import { text } from "keyfold/codecs/text"
 import { embedded } from "keyfold/embedded"
-import { addsUp, collect, describe } from "./outcome.ts"
+import { addsUp, collect, describeOutcome } from "./outcome.ts"
 import { progress } from "./progress.ts"
 import { checkRequest, userOf } from "./request.ts"
 import sessionize, { requests } from "./sessionize.ts"
@@ -53,12 +53,12 @@ const main = async (): Promise<number> => {
   const runtime = embedded(data)
 
   const published = await timed(() => publish(runtime, file))
-  if (published.result === 0) throw new Refusal(`${file} is empty: expected one JSON object a line`, 1)
+  if (published.result === 0) throw new Refusal(`${file} has only empty lines: expected one JSON object a line`, 1)
   const run = await timed(() => runJob(runtime, published.result))
   const outcome = await collect(runtime)
 
   const perSecond = (seconds: number): string => `${Math.round(published.result / seconds).toLocaleString("en")} lines/s`
-  console.log(`\n${describe(outcome, published.result)}`)
+  console.log(`\n${describeOutcome(outcome, published.result)}`)
   console.log(`\n  publish ${perSecond(published.seconds)}   run ${perSecond(run.seconds)}, turn by turn on disk`)
   console.log(`\n${whatNext(data)}`)
   return addsUp(outcome, published.result) ? 0 : 1
@@ -72,7 +72,11 @@ interface DemoOptions {
 
 const optionsOf = (args: string[]): DemoOptions => {
   try {
-    const { values, positionals } = parseArgs({ args, allowPositionals: true, options: { seed: { type: "string" }, lines: { type: "string" } } })
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: { seed: { type: "string" }, lines: { type: "string" } }
+    })
     const [file, ...more] = positionals
     if (more.length > 0) throw new TypeError(`one file at a time, got ${positionals.length}`)
     return { file, seed: wholeNumber("--seed", values.seed ?? "1", 0), lines: wholeNumber("--lines", values.lines ?? "300000", 1) }
@@ -134,7 +138,10 @@ const publish = async (runtime: Runtime, file: string): Promise<number> => {
 const runJob = async (runtime: Runtime, count: number): Promise<void> => {
   using shown = progress("running")
   await using query = await start(sessionize, { runtime, trigger: "available-now", atEnd: "close" })
-  while (!(await query.awaitTermination(200))) shown.at(query.status.message)
+  while (!(await query.awaitTermination(200))) {
+    const done = query.recentProgress.reduce((sum, { numInputRows }) => sum + numInputRows, 0)
+    shown.at(`${done.toLocaleString("en")} of ${count.toLocaleString("en")} lines`)
+  }
   shown.done(`ran the job ${query.name} over ${count.toLocaleString("en")} lines`)
 }
 

@@ -1,5 +1,5 @@
 /** What a run of the job has left in its topics, in numbers that a person can check. */
-import { read, type Runtime, topic } from "keyfold"
+import { type Runtime, read, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
 import { lateRequests, sessions, type UserSession } from "./sessionize.ts"
 
@@ -28,7 +28,7 @@ export const collect = async (runtime: Runtime): Promise<Outcome> => ({
 export const addsUp = (outcome: Outcome, published: number): boolean =>
   published === requestsIn(outcome.sessions) + outcome.late + outcome.dead.length
 
-export const describe = (outcome: Outcome, published: number): string =>
+export const describeOutcome = (outcome: Outcome, published: number): string =>
   aligned([...sessionRows(outcome.sessions), ...restRows(outcome), ...sumRows(outcome, published)])
 
 type Row = readonly [name: string, value: string, note?: string | undefined]
@@ -49,11 +49,27 @@ const sessionRows = (all: readonly UserSession[]): Row[] => {
 }
 
 const restRows = ({ late, dead }: Outcome): Row[] => {
-  const [sample] = dead
-  const letters: Row[] = [["bad", count(dead.length), `in the topic ${deadLetters.name}${sample === undefined ? "" : ", the first one:"}`]]
-  if (sample !== undefined) letters.push(["", "", `${sample.code}: ${sample.message}`], ["", "", Buffer.from(sample.bytes ?? "", "base64").toString()])
-  return [["late", count(late), `in the topic ${lateRequests.name}`], ...letters]
+  const [first] = dead
+  const sample: Row[] =
+    first === undefined
+      ? []
+      : [
+          ["", "", `${first.code}: ${first.message}`],
+          ["", "", lineOf(first)]
+        ]
+  return [
+    ["late", count(late), `in the topic ${lateRequests.name}`],
+    ["bad", count(dead.length), `in the topic ${deadLetters.name}${first === undefined ? "" : ", the first one:"}`],
+    ...sample
+  ]
 }
+
+/** The line that a dead letter is about, fit for a terminal. */
+const lineOf = ({ bytes = "" }: DeadLetter): string =>
+  Buffer.from(bytes, "base64")
+    .toString()
+    .slice(0, 100)
+    .replace(/\p{Cc}/gu, " ")
 
 const sumRows = (outcome: Outcome, published: number): Row[] => {
   const { sessions: all, late, dead } = outcome
@@ -61,7 +77,13 @@ const sumRows = (outcome: Outcome, published: number): Row[] => {
   return [["published", count(published), addsUp(outcome, published) ? `= ${parts}: it adds up` : `is not ${parts}: THIS IS A BUG`]]
 }
 
-const busiest = (all: readonly UserSession[]): readonly { readonly userId: string; readonly sessions: number; readonly requests: number }[] =>
+interface UserTotal {
+  readonly userId: string
+  readonly sessions: number
+  readonly requests: number
+}
+
+const busiest = (all: readonly UserSession[]): readonly UserTotal[] =>
   [...Map.groupBy(all, (session) => session.userId)]
     .map(([userId, own]) => ({ userId, sessions: own.length, requests: requestsIn(own) }))
     .sort((a, b) => b.requests - a.requests)

@@ -86,8 +86,7 @@ const visits = (random: () => number, count: number, users: number): Entry[] => 
 }
 
 /** The time on a page: a minute on average; once in forty the user is away for up to 40 minutes. */
-const thinkMs = (random: () => number): number =>
-  random() < 0.025 ? (5 + 35 * random()) * minuteMs : -Math.log(1 - random()) * minuteMs
+const thinkMs = (random: () => number): number => (random() < 0.025 ? (5 + 35 * random()) * minuteMs : -Math.log(1 - random()) * minuteMs)
 
 const withInsertions = (lines: readonly string[], insertions: readonly { readonly before: number; readonly line: string }[]): string[] => {
   const inOrder = insertions.toSorted((a, b) => a.before - b.before)

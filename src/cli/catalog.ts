@@ -1,5 +1,5 @@
 /** What a module offers: the jobs that it exports, and every topic that it exports or that its jobs mention. Pure. */
-import { type Job, topic, type Topic } from "../index.ts"
+import { type Job, type Topic, topic } from "../index.ts"
 import { planOf } from "../job.ts"
 import { type Definition, definitionOf, type TopicDefinition } from "../model/topic.ts"
 import { deadLetterTopicName, type Plan } from "../plan.ts"
@@ -26,7 +26,10 @@ export type Exports = Readonly<Record<string, unknown>>
 export const catalogOf = (path: string, exports: Exports): Catalog => {
   const jobs = jobsIn(exports)
   const topics = new Map<string, Definition>()
-  const declared = [...Object.values(exports).flatMap((value) => definitionOf(value) ?? []), ...jobs.flatMap(({ plan }) => definitionsIn(plan))]
+  const declared = [
+    ...Object.values(exports).flatMap((value) => definitionOf(value) ?? []),
+    ...jobs.flatMap(({ plan }) => definitionsIn(plan))
+  ]
   for (const definition of declared) if (!topics.has(definition.name)) topics.set(definition.name, definition)
   const strays = Object.entries(exports).flatMap(([name, value]) => strayReason(name, value) ?? [])
   return { path, jobs, topics, strays }
@@ -78,11 +81,15 @@ const definitionsIn = (plan: Plan): Definition[] => [
 
 const onlyTopic = (definition: Definition): TopicDefinition => {
   if (definition.kind === "topic") return definition
-  const what = definition.kind === "stream" ? "a foreign NATS stream, which needs the clustered runtime" : "a sink of your own, which keyfold cannot read"
+  const what =
+    definition.kind === "stream"
+      ? "a foreign NATS stream, which needs the clustered runtime"
+      : "a sink of your own, which keyfold cannot read"
   throw misuse(`${definition.name} is ${what}`)
 }
 
-const topicOf = (definition: Definition): Topic<unknown> => {
+/** A definition as a value that the public functions take. Throws a Refusal for what is no topic. */
+export const topicOf = (definition: Definition): Topic<unknown> => {
   const { name, codec, key, partitions } = onlyTopic(definition)
   // The key's type is the user's affair; what has no value equality is refused when it is published.
   return topic(name, { codec, key: key as (value: unknown) => string, ...(partitions === undefined ? {} : { partitions }) })
@@ -101,7 +108,8 @@ const unknownTopic = ({ path, strays }: Catalog, name: string, known: readonly s
 const strayReason = (name: string, value: unknown): string | undefined => {
   if (typeof value !== "object" || value === null || planOf(value) !== undefined || definitionOf(value) !== undefined) return undefined
   const shape = value as Readonly<Record<string, unknown>>
-  if (typeof shape["from"] === "function" && typeof shape["to"] === "function") return `The export ${name} is a job without its end: add .to(...).`
+  if (typeof shape["from"] === "function" && typeof shape["to"] === "function")
+    return `The export ${name} is a job without its end: add .to(...).`
   const isJob = isPlan(shape["plan"])
   const isTopic = typeof shape["name"] === "string" && typeof shape["key"] === "function" && typeof shape["codec"] === "object"
   if (!isJob && !isTopic) return undefined

@@ -9,17 +9,17 @@ export interface OptionRule {
 }
 
 export const optionRules = {
-  "job": { value: "NAME", repeatable: true, meaning: "run only the job of this name; may be given again. Default: every job" },
+  job: { value: "NAME", repeatable: true, meaning: "run only the job of this name; may be given again. Default: every job" },
   "until-caught-up": { meaning: "read what is there now, confirm the outputs, then exit. Default: run until stopped" },
-  "close": { meaning: "with --until-caught-up: also fire every timeout still armed, so that open sessions close" },
-  "workers": { value: "N", meaning: "processes to run; the embedded runtime has exactly 1" },
-  "follow": { meaning: "stay, and print what arrives. Default: exit at the end of the topic" },
-  "meta": { meaning: "print { key, partition, position, publishedAt, headers, value } instead of the value" },
-  "data": { value: "DIR", meaning: "directory of topics and journals. Default: KEYFOLD_DATA, else ./.keyfold" },
-  "nats": { value: "URL", meaning: "NATS server of the clustered runtime: not in this version. Default: KEYFOLD_NATS" },
-  "redis": { value: "URL", meaning: "Redis of the clustered runtime: not in this version. Default: KEYFOLD_REDIS" },
-  "help": { short: "h", meaning: "print the help of the command" },
-  "version": { short: "v", meaning: "print the version" }
+  close: { meaning: "with --until-caught-up: also fire every timeout still armed, so that open sessions close" },
+  workers: { value: "N", meaning: "processes to run; the embedded runtime has exactly 1" },
+  follow: { meaning: "stay, and print what arrives. Default: exit at the end of the topic" },
+  meta: { meaning: "print { key, partition, position, publishedAt, headers, value } instead of the value" },
+  data: { value: "DIR", meaning: "directory of topics and journals. Default: KEYFOLD_DATA, else ./.keyfold" },
+  nats: { value: "URL", meaning: "NATS server of the clustered runtime: not in this version. Default: KEYFOLD_NATS" },
+  redis: { value: "URL", meaning: "Redis of the clustered runtime: not in this version. Default: KEYFOLD_REDIS" },
+  help: { short: "h", meaning: "print the help of the command" },
+  version: { short: "v", meaning: "print the version" }
 } as const satisfies Record<string, OptionRule>
 
 export type OptionName = keyof typeof optionRules

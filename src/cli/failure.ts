@@ -1,5 +1,6 @@
 /** What is printed when something goes wrong, and the exit code. A person who can act gets a line and a cure; our own bugs a stack. Pure. */
 import type { ErrorCode, Fault } from "../errors.ts"
+import { placeOf } from "./place.ts"
 import { type ExitCode, Refusal } from "./refusal.ts"
 
 export interface FailureReport {
@@ -9,8 +10,9 @@ export interface FailureReport {
 
 export const failureReport = (thrown: unknown): FailureReport => {
   if (thrown instanceof Refusal) return refusalReport(thrown)
-  if (isKeyfoldError(thrown)) return isOurBug(thrown.cause) ? bugReport(thrown.cause as Error) : keyfoldReport(thrown)
-  if (isOurBug(thrown)) return bugReport(thrown)
+  const bug = bugIn(thrown)
+  if (bug !== undefined) return bugReport(bug)
+  if (isKeyfoldError(thrown)) return keyfoldReport(thrown)
   if (isSystemError(thrown)) return { lines: [`keyfold: ${thrown.message}`], exitCode: 1 }
   return bugReport(thrown instanceof Error ? thrown : new Error(`something that is no error was thrown: ${String(thrown)}`))
 }
@@ -23,7 +25,14 @@ export interface KeyfoldErrorLike extends Error {
 
 export const isKeyfoldError = (thrown: unknown): thrown is KeyfoldErrorLike => tagOf(thrown) === "KeyfoldError"
 
-const isOurBug = (thrown: unknown): thrown is Error => tagOf(thrown) === "InvariantError"
+const isInvariantError = (thrown: unknown): thrown is Error => tagOf(thrown) === "InvariantError"
+
+/** A law of ours that did not hold, or what a query calls a fault of keyfold itself. */
+const bugIn = (thrown: unknown): Error | undefined => {
+  if (isInvariantError(thrown)) return thrown
+  if (!isKeyfoldError(thrown) || !(thrown.cause instanceof Error)) return undefined
+  return isInvariantError(thrown.cause) || thrown.message.startsWith("a fault of keyfold itself") ? thrown.cause : undefined
+}
 
 const tagOf = (thrown: unknown): unknown => (thrown instanceof Error ? (thrown as { readonly _tag?: unknown })._tag : undefined)
 
@@ -37,13 +46,18 @@ const refusalReport = ({ message, hint, exitCode }: Refusal): FailureReport => (
 })
 
 const keyfoldReport = (error: KeyfoldErrorLike): FailureReport => {
-  const isRefused = error.code === "job-invalid" || error.code === "option-invalid"
-  const exitCode = isRefused ? 2 : 1
-  if (isRefused && error.faults.length > 1) {
-    return { lines: [`keyfold: ${headOf(error)}`, ...error.faults.map((fault) => `  - ${fault.message}`)], exitCode }
-  }
+  if (error.code === "job-invalid" || error.code === "option-invalid") return refusedReport(error)
   const cure = Object.hasOwn(cures, error.code) ? cures[error.code as ErrorCode] : undefined
-  return { lines: [`keyfold: ${error.message} (${error.code})`, ...(cure === undefined ? [] : [cure])], exitCode }
+  const place = error.cause instanceof Error ? placeOf(error.cause) : undefined
+  const at = place === undefined ? "" : ` at ${place}`
+  return { lines: [`keyfold: ${error.message} (${error.code}${at})`, ...(cure === undefined ? [] : [cure])], exitCode: 1 }
+}
+
+/** Every fault on a line of its own. */
+const refusedReport = (error: KeyfoldErrorLike): FailureReport => {
+  const [only] = error.faults
+  if (error.faults.length === 1 && only?.message === error.message) return { lines: [`keyfold: ${error.message}`], exitCode: 2 }
+  return { lines: [`keyfold: ${headOf(error)}`, ...error.faults.map((fault) => `  - ${fault.message}`)], exitCode: 2 }
 }
 
 /** `the job "x" cannot work` of `the job "x" cannot work: one; two`. */
@@ -53,7 +67,10 @@ const headOf = ({ message, faults }: KeyfoldErrorLike): string => {
 }
 
 const bugReport = (error: Error): FailureReport => ({
-  lines: ["keyfold: this is a bug in keyfold, nothing that you did; what was committed is safe. Please report it with these lines:", stackOf(error)],
+  lines: [
+    "keyfold: this is a bug in keyfold, nothing that you did; what was committed is safe. Please report it with these lines:",
+    stackOf(error)
+  ],
   exitCode: 1
 })
 
@@ -74,13 +91,13 @@ const cures: Record<ErrorCode, string | undefined> = {
   "encode-failed": "Look at what the function yields, and at the topic's codec.",
   "function-failed": "Mend the function and run again: the job goes on at the events that failed.",
   "source-gap": "Records were removed before the job read them. Run it under another job name to begin with what is there.",
-  "fenced": "Another process owns the job now: run it once per directory.",
+  fenced: "Another process owns the job now: run it once per directory.",
   "journal-behind-outputs": "The directory is older than its outputs: restore the newest copy, or run under another job name.",
   "output-fate-unknown": "See docs/errors.md before you run the job again.",
   "directory-in-use": "Stop the other keyfold run, or give this one its own --data DIR.",
   "directory-damaged": "Restore the directory from a copy, or give another --data DIR.",
   "format-newer": "Use the newer keyfold that wrote it.",
   "storage-full": "Make room on the disk and run again: nothing is lost.",
-  "unreachable": "Check that the directory can be read and written (--data), then run again: nothing is lost.",
+  unreachable: "Check that the directory can be read and written (--data), then run again: nothing is lost.",
   "durability-refused": undefined
 }

@@ -9,7 +9,10 @@ interface Lesson {
   readonly exits: readonly string[]
 }
 
-const failedOrRefused = ["1  failed: the line on stderr says why", "2  wrong usage, or a job that is refused (each fault on a line of its own)"]
+const failedOrRefused = [
+  "1  failed: the line on stderr says why",
+  "2  wrong usage, or a job that is refused (each fault on a line of its own)"
+]
 
 const lessons: Record<CommandName, Lesson> = {
   run: {
@@ -78,7 +81,8 @@ const environmentHelp: readonly (readonly [name: string, meaning: string])[] = [
 ]
 
 /** The help of one command, or of all. */
-export const helpOf = (command: CommandName | undefined): string => `${(command === undefined ? overview() : lessonText(command)).join("\n")}\n`
+export const helpOf = (command: CommandName | undefined): string =>
+  `${(command === undefined ? overview() : lessonText(command)).join("\n")}\n`
 
 const overview = (): string[] => [
   "keyfold: each key folds its events into state.",

@@ -12,7 +12,7 @@ export interface Line {
   readonly number: number
   /** At most `lineBytesMax`; empty for a line that is longer. */
   readonly bytes: Uint8Array
-  /** How long the line is, also when it is too long to be kept. */
+  /** How long the line is, also when it is too long to be kept (then with the CR of its end). */
   readonly byteCount: number
 }
 

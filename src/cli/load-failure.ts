@@ -1,13 +1,13 @@
 /** Why a module could not be loaded, in words that say what to do. Pure: from what was thrown to a Refusal, or to undefined. */
-import { fileURLToPath } from "node:url"
 import { isKeyfoldError } from "./failure.ts"
+import { placeOf } from "./place.ts"
 import { Refusal } from "./refusal.ts"
 
 /** What is no fault of loading (a refused job, a bug of keyfold's) is answered as it was. */
 export const loadFailure = (thrown: unknown, path: string): unknown => {
   if (!(thrown instanceof Error)) return new Refusal(1, `${path} threw while it was loaded: ${String(thrown)}`)
   if (isKeyfoldError(thrown) || (thrown as { readonly _tag?: unknown })._tag === "InvariantError") return thrown
-  const place = placeIn(thrown) ?? path
+  const place = placeOf(thrown) ?? path
   return codeFailure(thrown, place) ?? syntaxFailure(thrown, place) ?? threwWhileLoaded(thrown, path, place)
 }
 
@@ -25,7 +25,11 @@ const codeFailure = (thrown: Error, place: string): Refusal | undefined => {
     case "ERR_INVALID_TYPESCRIPT_SYNTAX":
       return new Refusal(2, `${place}: a syntax error: ${firstLine(thrown.message)}`)
     case "ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING":
-      return new Refusal(2, `${place}: Node runs no TypeScript inside node_modules`, "Compile that package to JavaScript, or name a module of your own.")
+      return new Refusal(
+        2,
+        `${place}: Node runs no TypeScript inside node_modules`,
+        "Compile that package to JavaScript, or name a module of your own."
+      )
     case "ERR_UNKNOWN_FILE_EXTENSION":
       return new Refusal(2, firstLine(thrown.message), "Node runs .ts, .mts, .js and .mjs files.")
     case "ERR_PACKAGE_PATH_NOT_EXPORTED":
@@ -48,23 +52,17 @@ const syntaxFailure = (thrown: Error, place: string): Refusal | undefined => {
   if (!(thrown instanceof SyntaxError)) return undefined
   const name = /does not provide an export named '([^']+)'/.exec(thrown.message)?.[1]
   if (name === undefined) return new Refusal(2, `${place}: a syntax error: ${firstLine(thrown.message)}`)
-  return new Refusal(2, `${place}: ${firstLine(thrown.message)}`, `If ${name} is a type, import it as one: import { type ${name} } from ...`)
+  return new Refusal(
+    2,
+    `${place}: ${firstLine(thrown.message)}`,
+    `If ${name} is a type, import it as one: import { type ${name} } from ...`
+  )
 }
 
 /** The world may be to blame (a service that is down), so this is a failure, not a wrong usage. */
 const threwWhileLoaded = (thrown: Error, path: string, place: string): Refusal => {
   const at = place === path ? "" : ` (${place})`
   return new Refusal(1, `${path} threw while it was loaded: ${firstLine(thrown.message === "" ? thrown.name : thrown.message)}${at}`)
-}
-
-/** Where it happened: Node puts `file:///a/b.ts:3` before the stack of a syntax error, and into the frames of every other. */
-const placeIn = ({ stack = "" }: Error): string | undefined => {
-  const found = /^((?:file:\/\/)?\/\S+:\d+)$/m.exec(firstLine(stack)) ?? /^ +at (?:.*\()?(file:\/\/\/\S+:\d+):\d+\)?$/m.exec(stack)
-  const place = found?.[1]
-  if (place === undefined) return undefined
-  const line = place.lastIndexOf(":")
-  const file = place.slice(0, line)
-  return `${file.startsWith("file:") ? fileURLToPath(file) : file}${place.slice(line)}`
 }
 
 const firstLine = (text: string): string => text.split("\n", 1)[0] ?? ""

@@ -27,8 +27,7 @@ export class Meter {
   /** The figures at `nowMs`. */
   read(nowMs: number): StatusFigures {
     const totals = this.#queries.flatMap((query) => query.totals ?? [])
-    const sum = (figure: "inputRows" | "late" | "bad" | "residentKeys"): number =>
-      totals.reduce((total, each) => total + each[figure], 0)
+    const sum = (figure: "inputRows" | "late" | "bad" | "residentKeys"): number => totals.reduce((total, each) => total + each[figure], 0)
     const watermarks = totals.flatMap(({ watermarkMs }) => watermarkMs ?? [])
     this.#rate.add(nowMs, sum("inputRows"))
     return {

@@ -29,7 +29,8 @@ const noSuchModule = (path: string, file: string): Refusal => {
   const neighbours = modulesIn(dirname(file))
   const name = basename(file)
   const meant = neighbours.find((neighbour) => neighbour.slice(0, -extname(neighbour).length) === name) ?? nearest(name, neighbours)
-  const hint = meant === undefined ? "Name the file that exports your job, from the current directory." : `Did you mean ${resembling(path, meant)}?`
+  const hint =
+    meant === undefined ? "Name the file that exports your job, from the current directory." : `Did you mean ${resembling(path, meant)}?`
   return misuse(`there is no file ${path}`, hint)
 }
 

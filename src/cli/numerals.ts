@@ -1,7 +1,10 @@
 /** Numbers as people read them, the same on every machine. Pure. */
 
 /** 1234567 -> "1,234,567" */
-export const counted = (count: number): string => Math.round(count).toString().replace(/\B(?=(\d{3})+$)/g, ",")
+export const counted = (count: number): string =>
+  Math.round(count)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ",")
 
 /** "1 line", "2 lines" */
 export const plural = (count: number, word: string): string => `${counted(count)} ${word}${count === 1 ? "" : "s"}`

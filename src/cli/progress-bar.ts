@@ -14,7 +14,7 @@ export interface PublishFigures {
   readonly elapsedMs: number
 }
 
-/** `[#####     ]  50 % · 12,000 lines · 40,000 lines/s · 3 s left`; without a known size no bar and no rest. */
+/** `50 % · 12,000 lines · 40,000 lines/s · 3 s left`; without a known size no share and no rest. */
 export const progressSpans = (figures: PublishFigures): Span[] => {
   const rate = plain(`${counted(rateOf(figures))} lines/s`)
   const lines = plain(plural(figures.lines, "line"))
@@ -22,24 +22,27 @@ export const progressSpans = (figures: PublishFigures): Span[] => {
   const share = shareOf(figures)
   if (share === undefined) return dotted([lines, rate, plain(sized(figures.bytesRead)), ...odd])
   const rest = share === 0 ? [] : [faint(`${lasting(figures.elapsedMs * (1 / share - 1))} left`)]
-  return [...barSpans(share), ...dotted([plain(`${String(Math.floor(share * 100)).padStart(3)} %`), lines, rate, ...rest, ...odd])]
+  return dotted([plain(`${String(Math.floor(share * 100)).padStart(3)} %`), lines, rate, ...rest, ...odd])
 }
 
-/** `keyfold: published 1,200 lines to clicks in 0.4 s (3,000 lines/s); 1 went to partition 0 as it is, not being a value of clicks` */
+/** The bar before it, for a terminal: `[#####     ] `. Empty without a known size. */
+export const barSpans = (figures: PublishFigures): Span[] => {
+  const share = shareOf(figures)
+  if (share === undefined) return []
+  const full = Math.floor(share * barWidth)
+  return [faint("["), { text: "#".repeat(full), tone: "good" }, plain(" ".repeat(barWidth - full)), faint("] ")]
+}
+
+/** `published 1,200 lines to clicks in 0.4 s (3,000 lines/s)`, and what was odd about them */
 export const publishSummary = (figures: PublishFigures, topic: string): string => {
   const { lines, verbatim, leftOut } = figures
   const pace = `${lasting(figures.elapsedMs)} (${counted(rateOf(figures))} lines/s)`
-  const odd = verbatim === 0 ? "" : `; ${plural(verbatim, "line")} of them went as they are to partition 0, not being values of ${topic}`
+  const odd = verbatim === 0 ? "" : `; ${counted(verbatim)} of them went to partition 0 byte for byte, being no value of ${topic}`
   const lost = leftOut === 0 ? "" : `; ${plural(leftOut, "line")} left out, too large for a record`
   return `published ${plural(lines, "line")} to ${topic} in ${pace}${odd}${lost}`
 }
 
 const barWidth = 24
-
-const barSpans = (share: number): Span[] => {
-  const full = Math.floor(share * barWidth)
-  return [faint("["), { text: "#".repeat(full), tone: "good" }, plain(" ".repeat(barWidth - full)), faint("] ")]
-}
 
 const oddSpans = ({ verbatim, leftOut }: PublishFigures): Span[] => [
   ...(verbatim === 0 ? [] : [{ text: `${counted(verbatim)} verbatim`, tone: "warn" } as const]),

@@ -51,7 +51,14 @@ export const requestOf = (line: CommandLine, environment: Environment): Request 
     case "publish":
       return { kind: "publish", module, data: dataDirectory(line, environment), topic, file: file === "-" ? undefined : file }
     case "tail":
-      return { kind: "tail", module, data: dataDirectory(line, environment), topic, follow: line.flags.has("follow"), meta: line.flags.has("meta") }
+      return {
+        kind: "tail",
+        module,
+        data: dataDirectory(line, environment),
+        topic,
+        follow: line.flags.has("follow"),
+        meta: line.flags.has("meta")
+      }
     case "explain":
       return { kind: "explain", module }
     case "help":

@@ -78,3 +78,28 @@ export const onEndSignal = (first: (signal: EndSignal) => void): (() => void) =>
 
 /** Lets timers, signals and other input have their turn. */
 export const nextRound = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+/** Writes to stdout; completes when it is written. */
+export const print = (text: string): Promise<void> => new Promise((resolve) => process.stdout.write(text, () => resolve()))
+
+/**
+ * A reader of stdout that leaves early (`| head`) has seen what it wanted: that is no failure. Nobody may be there to read stderr, either.
+ * Warnings that Node's SQLite and type stripping are young say nothing that a user of the command could act on.
+ */
+export const guardStreams = (): void => {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(0)
+    process.stderr.write(`keyfold: stdout cannot be written: ${error.message}\n`)
+    process.exit(1)
+  })
+  process.stderr.on("error", () => undefined)
+  const { emitWarning } = process
+  process.emitWarning = ((warning: string | Error, ...rest: never[]) => {
+    if (!/^(SQLite|Type Stripping) is an experimental feature/.test(String(warning))) emitWarning.call(process, warning, ...rest)
+  }) as typeof process.emitWarning
+}
+
+/** Ends the process when stderr is written. */
+export const leave = (exitCode: number): void => {
+  process.stderr.write("", () => process.exit(exitCode))
+}

@@ -1,2 +1,23 @@
-import type { Runtime } from "../ports.ts"
-export declare function embedded(dir?: string): Runtime
+import * as Effect from "effect/Effect"
+import { makeRuntime, type Runtime } from "../ports.ts"
+import { openDatabase } from "../storage/database.ts"
+import { lockForQueries } from "../storage/lock.ts"
+import { storedPorts } from "./stored-ports.ts"
+
+/**
+ * The runtime that needs no server: topics, journals and timeouts in one SQLite file in `dir` (default `./.keyfold`; created when it is
+ * missing). Every commit is on the disk before its outputs are visible, so a crash or a power failure loses nothing that was confirmed.
+ *
+ * The same directory is one store, for any number of jobs of one process. A second process that runs queries on it is refused with
+ * `directory-in-use`; publishing and reading work beside them. Used, it fails with `unreachable` (a path that cannot be written),
+ * `directory-damaged`, `format-newer` or `storage-full`; docs/errors.md has the cures.
+ */
+export function embedded(dir = "./.keyfold"): Runtime {
+  return makeRuntime(`embedded(${dir})`, (use) =>
+    Effect.gen(function* () {
+      const database = yield* openDatabase(dir)
+      if (use === "query") yield* lockForQueries(database)
+      return storedPorts(database, { foreignStreams: false })
+    })
+  )
+}

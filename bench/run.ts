@@ -1,0 +1,13 @@
+/** `npm run bench [engine|memory|embedded ...]`: all of them by default. */
+import { engineBench, memoryBench } from "./engine.ts"
+
+const benches: Readonly<Record<string, () => Promise<void>>> = { engine: engineBench, memory: memoryBench }
+
+const names = process.argv.slice(2)
+const unknown = names.filter((name) => benches[name] === undefined)
+if (unknown.length > 0) {
+  process.stderr.write(`no bench called ${unknown.join(", ")}: there are ${Object.keys(benches).join(", ")}\n`)
+  process.exit(2)
+}
+process.stdout.write(`node ${process.version}, ${process.platform} ${process.arch}\n`)
+for (const name of names.length > 0 ? names : Object.keys(benches)) await benches[name]?.()

@@ -1,0 +1,72 @@
+/** The source over a store: topics in the directory's SQLite file, or in memory. */
+import * as Effect from "effect/Effect"
+import { KeyfoldError } from "../errors.ts"
+import type { StoredRecord } from "../model/record.ts"
+import type { Store } from "../storage/store.ts"
+import type { ReadRequest, Source, TopicDescription } from "./source.ts"
+
+export const makeStoredSource = (store: Store): Source["Service"] => ({
+  open: (name, declared) => open(store, name, declared),
+  find: (name) => store.read(() => store.topics.find(name)),
+  read: (request) => store.read(() => readDense(store, request)),
+  lastPosition: (of) => store.read(() => store.topics.log(of.topic, of.partition).lastPosition()),
+  positionBefore: (of, timeMs) => store.read(() => store.topics.log(of.topic, of.partition).positionBefore(timeMs)),
+  arrival: (behind) =>
+    Effect.suspend(() => {
+      const logs = behind.map(({ topic, partition, after }) => ({ log: store.topics.log(topic, partition), after }))
+      // A position beyond the end has arrived too: `read` says what is wrong with it.
+      return store.until(
+        logs.map(({ log }) => log.channel),
+        () => logs.some(({ log, after }) => log.lastPosition() !== after)
+      )
+    }),
+  trim: (of, upTo) =>
+    Effect.gen(function* () {
+      while (yield* store.write(() => store.topics.log(of.topic, of.partition).trim(upTo))) continue
+    })
+})
+
+const open = Effect.fnUntraced(function* (
+  store: Store,
+  name: string,
+  declared: { readonly partitions: number | undefined; readonly partitionsDefault: number }
+): Effect.fn.Return<TopicDescription, KeyfoldError> {
+  const find = store.read(() => store.topics.find(name))
+  let found = yield* find
+  while (found === undefined) {
+    yield* store.write(() => store.topics.create(name, declared.partitions ?? declared.partitionsDefault))
+    found = yield* find
+  }
+  const { partitions, created } = found
+  if (declared.partitions !== undefined && declared.partitions !== partitions) {
+    return yield* Effect.fail(topicMismatch(name, declared.partitions, partitions))
+  }
+  return { name, partitions, created }
+})
+
+/** I1: what was read follows the position directly and has no holes, and a position without records behind it is the end. */
+const readDense = (store: Store, request: ReadRequest): readonly StoredRecord[] => {
+  const log = store.topics.log(request.topic, request.partition)
+  const records = log.read(request)
+  const first = records[0]?.position
+  const last = records.at(-1)?.position ?? log.lastPosition()
+  if (last !== request.after + records.length || (first !== undefined && first !== request.after + 1)) {
+    throw sourceGap(request, first, last)
+  }
+  return records
+}
+
+const topicMismatch = (name: string, declared: number, partitions: number): KeyfoldError =>
+  new KeyfoldError(
+    "topic-mismatch",
+    `the topic ${name} was created with ${partitions} partitions and is declared with ${declared}. ` +
+      `Declare ${partitions}, or use another topic: the count never changes`
+  )
+
+const sourceGap = ({ topic, partition, after }: ReadRequest, first: number | undefined, last: number): KeyfoldError =>
+  new KeyfoldError(
+    "source-gap",
+    first === undefined
+      ? `${topic}/${partition} ends at position ${last}, but it was read up to ${after} before: records are gone, or the topic is another one`
+      : `${topic}/${partition} was read up to position ${after}, and the next record that is there is ${first}: those between are gone`
+  )

@@ -1,0 +1,163 @@
+/** Journals in SQLite: a row for each, and rows of `state` and `delivery` keyed by its id. */
+import type { KeyText } from "../model/key.ts"
+import { type Delivery, emptyOutbox, type JournalId, type KeyImage, type Unpublished } from "../model/turn.ts"
+import { invariant } from "../errors.ts"
+import type { Connection, Statement } from "./connection.ts"
+import { type Journals, type JournalState, journalName, type StoredJournal } from "./store.ts"
+
+type ImageRow = readonly [key: string, value: Uint8Array | null, timeoutAt: number | null]
+
+export class JournalTables implements Journals {
+  readonly #connection: Connection
+  readonly #known = new Map<string, JournalTable>()
+
+  constructor(connection: Connection) {
+    this.#connection = connection
+  }
+
+  find(id: JournalId): StoredJournal | undefined {
+    const name = journalName(id)
+    const known = this.#known.get(name)
+    if (known !== undefined) return known
+    const row = this.#connection
+      .prepare<readonly [id: number]>("SELECT id FROM journal WHERE query = ? AND stage = ? AND partition = ?")
+      .get(id.query, id.stage, id.partition)
+    if (row === undefined) return undefined
+    const journal = new JournalTable(this.#connection, row[0])
+    if (!this.#connection.inTransaction) this.#known.set(name, journal)
+    return journal
+  }
+
+  nextEpoch(id: JournalId): number {
+    const row = this.#connection
+      .prepare<readonly [epoch: number]>(
+        `INSERT INTO journal(query, stage, partition, epoch, revision) VALUES(?, ?, ?, 1, 0)
+         ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch`
+      )
+      .get(id.query, id.stage, id.partition)
+    invariant(row !== undefined, "L1: an acquired journal has an epoch")
+    return row[0]
+  }
+}
+
+class JournalTable implements StoredJournal {
+  readonly #id: number
+  readonly #connection: Connection
+  readonly #image: Statement<readonly [value: Uint8Array | null, timeoutAt: number | null]>
+  readonly #put: Statement<readonly []>
+  readonly #remove: Statement<readonly []>
+
+  constructor(connection: Connection, id: number) {
+    this.#id = id
+    this.#connection = connection
+    this.#image = connection.prepare("SELECT value, timeout_at FROM state WHERE journal = ? AND key = ?")
+    this.#put = connection.prepare(
+      "INSERT INTO state VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value, timeout_at = excluded.timeout_at"
+    )
+    this.#remove = connection.prepare("DELETE FROM state WHERE journal = ? AND key = ?")
+  }
+
+  state(): JournalState {
+    const row = this.#connection
+      .prepare<readonly [number, number, string | null, string | null]>("SELECT epoch, revision, fingerprint, progress FROM journal WHERE id = ?")
+      .get(this.#id)
+    invariant(row !== undefined, "J7: a journal that was found is there")
+    return { epoch: row[0], revision: row[1], fingerprint: row[2] ?? undefined, progress: row[3] ?? undefined }
+  }
+
+  advance({ revision, fingerprint, progress }: Omit<JournalState, "epoch">): void {
+    this.#connection
+      .prepare("UPDATE journal SET revision = ?, fingerprint = ?, progress = ? WHERE id = ?")
+      .run(revision, fingerprint ?? null, progress ?? null, this.#id)
+  }
+
+  /** Hot path: one statement per changed key. */
+  change(images: readonly KeyImage[]): void {
+    for (const { keyText, bytes, timeoutAt } of images) {
+      if (bytes === undefined && timeoutAt === undefined) this.#remove.run(this.#id, keyText)
+      else this.#put.run(this.#id, keyText, bytes ?? null, timeoutAt ?? null)
+    }
+  }
+
+  /** Hot path. Reading many keys in one transaction saves a third: SQLite then takes its read lock once. */
+  load(keys: readonly KeyText[]): readonly (KeyImage | undefined)[] {
+    if (this.#connection.inTransaction) return keys.map((key) => this.#load(key))
+    this.#connection.prepare("BEGIN").run()
+    try {
+      return keys.map((key) => this.#load(key))
+    } finally {
+      this.#connection.prepare("ROLLBACK").run()
+    }
+  }
+
+  due(bound: { readonly before: number; readonly countMax: number }): readonly KeyImage[] {
+    return this.#connection
+      .prepare<ImageRow>(
+        `SELECT key, value, timeout_at FROM state INDEXED BY state_timeout
+         WHERE journal = ? AND timeout_at IS NOT NULL AND timeout_at < ? ORDER BY timeout_at, key LIMIT ?`
+      )
+      .all(this.#id, bound.before, bound.countMax)
+      .map(imageOf)
+  }
+
+  timeouts(): { readonly first: number; readonly last: number } | undefined {
+    const [first, last] = ["ASC", "DESC"].map(
+      (order) =>
+        this.#connection
+          .prepare<readonly [timeoutAt: number]>(
+            `SELECT timeout_at FROM state INDEXED BY state_timeout
+             WHERE journal = ? AND timeout_at IS NOT NULL ORDER BY timeout_at ${order} LIMIT 1`
+          )
+          .get(this.#id)?.[0]
+    )
+    return first === undefined || last === undefined ? undefined : { first, last }
+  }
+
+  keys(): readonly KeyImage[] {
+    return this.#connection.prepare<ImageRow>("SELECT key, value, timeout_at FROM state WHERE journal = ? ORDER BY key").all(this.#id).map(imageOf)
+  }
+
+  holdsState(): boolean {
+    return this.#connection.prepare("SELECT 1 FROM state WHERE journal = ? AND value IS NOT NULL LIMIT 1").get(this.#id) !== undefined
+  }
+
+  keepDeliveries(revision: number, deliveries: readonly Delivery[]): void {
+    const insert = this.#connection.prepare("INSERT INTO delivery VALUES(?, ?, ?, ?, ?, ?)")
+    deliveries.forEach(({ sink, values }, delivery) => {
+      values.forEach((value, sequence) => insert.run(this.#id, revision, delivery, sequence, sink, value))
+    })
+  }
+
+  forgetDeliveries(upTo: number): void {
+    this.#connection.prepare("DELETE FROM delivery WHERE journal = ? AND revision <= ?").run(this.#id, upTo)
+  }
+
+  unpublished(): readonly Unpublished[] {
+    const rows = this.#connection
+      .prepare<readonly [revision: number, delivery: number, sink: string, payload: Uint8Array]>(
+        "SELECT revision, delivery, sink, payload FROM delivery WHERE journal = ? ORDER BY revision, delivery, sequence"
+      )
+      .all(this.#id)
+    return [...Map.groupBy(rows, (row) => row[0])].map(([revision, ofRevision]) => ({
+      revision,
+      outbox: {
+        ...emptyOutbox,
+        deliveries: [...Map.groupBy(ofRevision, (row) => row[1]).values()].map((ofDelivery) => ({
+          sink: ofDelivery[0]?.[2] as string,
+          values: ofDelivery.map((row) => row[3])
+        }))
+      }
+    }))
+  }
+
+  #load(key: KeyText): KeyImage | undefined {
+    const row = this.#image.get(this.#id, key)
+    return row === undefined ? undefined : { keyText: key, bytes: row[0] ?? undefined, timeoutAt: row[1] ?? undefined }
+  }
+}
+
+const imageOf = ([keyText, value, timeoutAt]: ImageRow): KeyImage => ({
+  keyText,
+  bytes: value ?? undefined,
+  timeoutAt: timeoutAt ?? undefined
+})

@@ -1,0 +1,105 @@
+// The adapters that the law suites run on, and how a law is run: each on a store of its own, which is closed and removed afterwards.
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import { describe, test } from "vitest"
+import type { KeyfoldError } from "../../src/errors.ts"
+import type { Journal } from "../../src/journal/journal.ts"
+import { makeStoredJournal } from "../../src/journal/stored.ts"
+import { type NewRecord, noHeaders } from "../../src/model/record.ts"
+import type { Ownership } from "../../src/partition/ownership.ts"
+import { makeStoredOwnership } from "../../src/partition/ownership-stored.ts"
+import type { Sink } from "../../src/sink/sink.ts"
+import { makeStoredOutlet, makeStoredSink } from "../../src/sink/stored.ts"
+import type { Source } from "../../src/source/source.ts"
+import { makeStoredSource } from "../../src/source/stored.ts"
+import { openDatabase } from "../../src/storage/database.ts"
+import { makeMemoryStore } from "../../src/storage/memory-store.ts"
+import type { Store } from "../../src/storage/store.ts"
+
+export interface Adapter {
+  readonly source: Source["Service"]
+  readonly sink: Sink["Service"]
+  readonly journal: Journal["Service"]
+  readonly ownership: Ownership["Service"]
+  /** The same data through new adapters, as after a restart. */
+  readonly reopen: Effect.Effect<Adapter, KeyfoldError>
+}
+
+export type Law = (adapter: Adapter) => Effect.Effect<void, KeyfoldError, Scope.Scope>
+
+/** Every adapter of a port, by name; a new one is a line here. */
+const adapters: Readonly<Record<string, Effect.Effect<Adapter, KeyfoldError, Scope.Scope>>> = {
+  memory: Effect.sync(() => {
+    const store = makeMemoryStore()
+    const adapter = (): Adapter => ({ ...portsOf(store), reopen: Effect.sync(adapter) })
+    return adapter()
+  }),
+  sqlite: Effect.suspend(() => Effect.flatMap(temporaryDirectory, openSqlite))
+}
+
+export const runLaws = (port: string, laws: Readonly<Record<string, Law>>): void => {
+  for (const [name, adapter] of Object.entries(adapters)) {
+    describe(`${name} ${port}`, () => {
+      for (const [law, holds] of Object.entries(laws)) {
+        test(`${name} ${port}: ${law}`, () => Effect.runPromise(Effect.scoped(Effect.flatMap(adapter, holds))))
+      }
+    })
+  }
+}
+
+/** Removed when the scope closes. */
+export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "keyfold-"))),
+  (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true }))
+)
+
+/** The code of the error that an effect fails with; a law breaks when it succeeds. */
+export const codeOf = <A, R>(effect: Effect.Effect<A, KeyfoldError, R>): Effect.Effect<string, A, R> =>
+  Effect.map(Effect.flip(effect), (error) => error.code)
+
+export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text))
+
+export const textOf = (payload: Uint8Array | undefined): string | undefined => payload && Buffer.from(payload).toString()
+
+/** A record of a publisher, or with a number one of the writer "w". */
+export const record = (topic: string, partition: number, text: string, number?: number): NewRecord => ({
+  topic,
+  partition,
+  publishedAt: 1_000,
+  headers: noHeaders,
+  payload: bytes(text),
+  identity: number === undefined ? undefined : { writer: "w", number }
+})
+
+/** All payloads of a partition, as texts. */
+export const textsOf = (adapter: Adapter, topic: string, partition: number): Effect.Effect<readonly (string | undefined)[], KeyfoldError> =>
+  Effect.map(adapter.source.read({ topic, partition, after: 0, countMax: 1_000, bytesMax: 1_000_000 }), (records) =>
+    records.map(({ payload }) => textOf(payload))
+  )
+
+const portsOf = (store: Store): Omit<Adapter, "reopen"> => ({
+  source: makeStoredSource(store),
+  sink: makeStoredSink(store),
+  journal: makeStoredJournal(store, makeStoredOutlet(store)),
+  ownership: makeStoredOwnership(store)
+})
+
+/** `reopen` closes the file for good first, whatever scope it was opened in. */
+const openSqlite = (directory: string): Effect.Effect<Adapter, KeyfoldError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const own = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
+    let current = yield* Scope.fork(own)
+    const open: Effect.Effect<Adapter, KeyfoldError> = Effect.suspend(() => Effect.provideService(openDatabase(directory), Scope.Scope, current)).pipe(
+      Effect.map((database) => ({ ...portsOf(database), reopen }))
+    )
+    const reopen: Effect.Effect<Adapter, KeyfoldError> = Effect.suspend(() => Scope.close(current, Exit.void)).pipe(
+      Effect.andThen(Scope.fork(own)),
+      Effect.tap((fresh) => Effect.sync(() => (current = fresh))),
+      Effect.andThen(open)
+    )
+    return yield* open
+  })
