@@ -65,7 +65,7 @@ const stageOf = (state: Codec<Open>): StagePlan => ({
 export const benchPartition = (state: Codec<Open>, feed: { rows: readonly Row[] }, residentKeysMax = 10_000_000): { partition: Partition; residents: Residents } => {
   const stage = stageOf(state)
   const residents = new Residents({ countMax: residentKeysMax, bytesMax: Number.MAX_SAFE_INTEGER })
-  const outgoing = new Outgoing(stage, { sizes: { partitionsOf: () => 1 }, internalTopic: "" })
+  const outgoing = new Outgoing(stage, { sizes: { partitionsOf: () => 1 }, partition: 0, internalTopic: "", keepsStamped: false })
   const id = { query: "bench", stage: "bench", partition: 0 }
   const partition = new Partition({
     ...id,
@@ -81,10 +81,10 @@ export const benchPartition = (state: Codec<Open>, feed: { rows: readonly Row[] 
         startPosition: () => Effect.succeed(0),
         intake: { take: () => ({ rows: feed.rows, bad: [], newestMs: Number.NaN, upstreamMs: new Map() }) },
         time: undefined,
-        upstreamCount: 0,
-        late: undefined
+        upstreamCount: 0
       }
     ],
+    lateSinks: new Map(),
     journal: {
       open: () => Effect.succeed({ revision: 0, progress: undefined, unpublished: [] }),
       load: (keys) => Effect.succeed(keys.map(() => undefined)),

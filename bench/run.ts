@@ -1,7 +1,8 @@
 /** `npm run bench [engine|memory|embedded ...]`: all of them by default. */
+import { embeddedBench } from "./embedded.ts"
 import { engineBench, memoryBench } from "./engine.ts"
 
-const benches: Readonly<Record<string, () => Promise<void>>> = { engine: engineBench, memory: memoryBench }
+const benches: Readonly<Record<string, () => Promise<void>>> = { engine: engineBench, memory: memoryBench, embedded: embeddedBench }
 
 const names = process.argv.slice(2)
 const unknown = names.filter((name) => benches[name] === undefined)

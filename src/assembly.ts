@@ -9,7 +9,7 @@ import { Residents } from "./activation/residents.ts"
 import type { KeyfoldError } from "./errors.ts"
 import type { Operator } from "./model/operator.ts"
 import type { InputPlan, StagePlan } from "./model/stage.ts"
-import type { ForeachDefinition } from "./model/topic.ts"
+import type { ForeachDefinition, TopicDefinition } from "./model/topic.ts"
 import type { Limits } from "./options.ts"
 import { writerOf } from "./partition/outbox.ts"
 import { Partition } from "./partition/partition.ts"
@@ -100,7 +100,9 @@ const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place
   const downstream = downstreamOf(stage, query, topics)
   const outgoing = new Outgoing(stage, {
     sizes: { partitionsOf: (topic) => topics.describe(topic).partitions },
-    internalTopic: downstream?.topic ?? ""
+    partition: index,
+    internalTopic: downstream?.topic ?? "",
+    keepsStamped: plan.lateTopics.size > 0
   })
   const residents = new Residents(share)
   const { actor } = stage
@@ -113,6 +115,7 @@ const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place
     downstream,
     partitions: topics.partitionsOf(stage),
     inputs: inputsOf(assembly, place),
+    lateSinks: new Map(stage.inputs.flatMap((input) => lateSinkOf(plan, input).map((sink) => [topics.nameOf(stage, input), sink] as const))),
     journal: {
       open: () => journal.open(owner, actor?.state.fingerprint ?? ""),
       load: (keys) => journal.load(id, keys),
@@ -150,13 +153,20 @@ const inputsOf = (assembly: Assembly, place: Place): PartitionInput[] => {
         startPosition: () => startPosition(assembly.ports, input, { topic: name, partition: index }),
         intake: makeIntake(input, stage.actor !== undefined),
         time: declaration,
-        upstreamCount: input.kind === "internal" ? topics.partitionsOf(writerStage(assembly.plan, input.writtenBy)) : 0,
-        late: declaration?.late
+        upstreamCount: input.kind === "internal" ? topics.partitionsOf(writerStage(assembly.plan, input.writtenBy)) : 0
       }
     })
 }
 
 const writerStage = (plan: Plan, name: string): StagePlan => plan.stages.find((stage) => stage.name === name) as StagePlan
+
+/** The late sink of the event time that an input's rows carry: declared on the source, or on the way between two stages. */
+const lateSinkOf = (plan: Plan, input: InputPlan): (TopicDefinition | ForeachDefinition)[] => {
+  if (input.kind === "source") return [watermarkOf(input.operators)?.late ?? []].flat()
+  const writer = writerStage(plan, input.writtenBy)
+  const between = watermarkOf(writer.operators)
+  return between === undefined ? writer.inputs.flatMap((upstream) => lateSinkOf(plan, upstream)).slice(0, 1) : [between.late ?? []].flat()
+}
 
 const watermarkOf = (operators: readonly Operator[]) => operators.find((operator) => operator.kind === "watermark")?.declaration
 

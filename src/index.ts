@@ -12,7 +12,7 @@ export {
   type Synchronous
 } from "./model/actor.ts"
 export type { Codec } from "./model/codec.ts"
-export type { Duration } from "./model/duration.ts"
+export { type Duration, toDurationMs } from "./model/duration.ts"
 export type { GroupState, TimeoutKind } from "./model/group-state.ts"
 export type { KeyOf } from "./model/key.ts"
 export type { RecordInfo } from "./model/record.ts"

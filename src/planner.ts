@@ -51,6 +51,7 @@ const planStages = (
   let stageInputs: readonly InputPlan[] = inputs
   let hasWatermark = checkInputWatermarks(inputs, faults)
   if (groups.length === 0 || needsIntake(inputs, groups[0]?.key, faults)) {
+    if (groups.length > 0) checkOneLateSink(inputs, faults)
     stages.push({ name: intakeName, inputs, actor: undefined, hasWatermark, operators: [], output: outputInto(0) })
     stageInputs = [{ kind: "internal", writtenBy: intakeName }]
   }
@@ -111,6 +112,12 @@ const checkInputWatermarks = (inputs: readonly Extract<InputPlan, { kind: "sourc
     )
   }
   return declared.includes(true)
+}
+
+/** Behind a hop a row no longer says which source it came from, so it could not find its own late sink. */
+const checkOneLateSink = (inputs: readonly Extract<InputPlan, { kind: "source" }>[], faults: FaultList): void => {
+  const sinks = new Set(inputs.flatMap((input) => input.operators.flatMap((operator) => (operator.kind === "watermark" ? [operator.declaration.late] : []))))
+  if (sinks.size > 1) faults.add("sources that are re-keyed together need one late sink for all: declare withWatermark after the union")
 }
 
 const declaresWatermark = (operators: readonly Operator[], where: string, faults: FaultList): boolean => {

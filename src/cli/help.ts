@@ -20,7 +20,7 @@ const lessons: Record<CommandName, Lesson> = {
     more: [
       "Runs the default export and every exported job of <module>, a TypeScript or JavaScript file that Node runs as it is.",
       "Status goes to stderr: a live line on a terminal, a line every 10 seconds elsewhere.",
-      "SIGINT (Ctrl-C) and SIGTERM drain: the turn under way is committed and published. A second one leaves at once and loses nothing:",
+      "SIGINT (Ctrl-C) and SIGTERM drain: the turn under way is finished. A second one leaves at once. Neither loses anything:",
       "the next run goes on from the journal. When one of several jobs fails, the others are drained."
     ],
     examples: [

@@ -14,15 +14,15 @@ export interface PublishFigures {
   readonly elapsedMs: number
 }
 
-/** `50 % · 12,000 lines · 40,000 lines/s · 3 s left`; without a known size no share and no rest. */
+/** `50 % · 3 s left · 4,000 lines/s · 12,000 lines`; without a known size no share and no rest. */
 export const progressSpans = (figures: PublishFigures): Span[] => {
   const rate = plain(`${counted(rateOf(figures))} lines/s`)
   const lines = plain(plural(figures.lines, "line"))
   const odd = oddSpans(figures)
   const share = shareOf(figures)
-  if (share === undefined) return dotted([lines, rate, plain(sized(figures.bytesRead)), ...odd])
+  if (share === undefined) return dotted([rate, lines, plain(sized(figures.bytesRead)), ...odd])
   const rest = share === 0 ? [] : [faint(`${lasting(figures.elapsedMs * (1 / share - 1))} left`)]
-  return dotted([plain(`${String(Math.floor(share * 100)).padStart(3)} %`), lines, rate, ...rest, ...odd])
+  return dotted([plain(`${String(Math.floor(share * 100)).padStart(3)} %`), ...rest, rate, lines, ...odd])
 }
 
 /** The bar before it, for a terminal: `[#####     ] `. Empty without a known size. */

@@ -23,7 +23,13 @@ export const publishLines = async (request: PublishRequest, terminal: Terminal):
   })
   const pump = new Pump(input, lines, terminal)
   const endProgress = showProgress(pump, terminal)
-  const signal = await pump.run().finally(endProgress)
+  const signal = await pump
+    .run()
+    .finally(endProgress)
+    .catch((thrown: unknown) => {
+      terminal.say(`failed: ${publishSummary(pump.figures, request.topic)}`)
+      throw thrown
+    })
   // Refusals were handled line by line; flush would tell them again.
   await open.flush().catch(() => undefined)
   await open[Symbol.asyncDispose]()

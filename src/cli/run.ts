@@ -105,6 +105,7 @@ const lagMsEvery = 1_000
 const sayMsEvery = 10_000
 
 const showStatus = (who: string, meter: Meter, terminal: Terminal): (() => void) => {
+  void meter.askLag()
   const spans = () => statusSpans(who, meter.read(terminal.nowMs()))
   const ends = terminal.isLive
     ? [terminal.every(drawMsEvery, () => terminal.draw(spans())), terminal.every(lagMsEvery, () => void meter.askLag())]

@@ -14,16 +14,16 @@ export interface StatusFigures {
   readonly dead: number
 }
 
-/** `sessionize  12,000 events/s · watermark 2026-01-01T00:00:00.000Z · 1,200 keys · lag 56 · 3 late · 1 dead` */
+/** `sessionize  12,000 events/s · lag 56 · 1,200 keys · 3 late · 1 dead · watermark 2026-01-01T00:00:00.000Z`: what may be cut comes last. */
 export const statusSpans = (who: string, figures: StatusFigures): Span[] => [
   { text: `${who}  `, tone: "good" },
   ...dotted([
     plain(`${counted(figures.eventsPerSecond)} events/s`),
-    plain(`watermark ${watermarkText(figures.watermarkMs)}`),
-    plain(plural(figures.keys, "key")),
     plain(`lag ${figures.lag === undefined ? "?" : counted(figures.lag)}`),
+    plain(plural(figures.keys, "key")),
     { text: `${counted(figures.late)} late`, tone: figures.late > 0 ? "warn" : "faint" },
-    { text: `${counted(figures.dead)} dead`, tone: figures.dead > 0 ? "bad" : "faint" }
+    { text: `${counted(figures.dead)} dead`, tone: figures.dead > 0 ? "bad" : "faint" },
+    plain(`watermark ${watermarkText(figures.watermarkMs)}`)
   ])
 ]
 

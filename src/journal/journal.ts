@@ -1,5 +1,5 @@
 /**
- * Makes turns durable: the port. Its adapters are sqlite.ts, memory.ts and redis.ts.
+ * Makes turns durable: the port. Its adapters are stored.ts (SQLite and memory, see storage/store.ts) and redis.ts.
  *
  * J1. A turn commits whole or not at all: state, timeouts, positions, clock and outputs together (G22).
  * J2. A commit by an owner that is not the newest fails with `fenced` and writes nothing.

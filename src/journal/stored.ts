@@ -84,7 +84,7 @@ const checkFence = (owner: JournalOwner, { epoch }: JournalState): void => {
   if (owner.epoch === epoch) return
   throw new KeyfoldError(
     "fenced",
-    `${journalName(owner)} has another owner (its epoch is ${epoch}, ours ${owner.epoch}): nothing was written. The newest owner goes on with it`
+    `${journalName(owner)} has another owner (its epoch is ${epoch}, ours ${owner.epoch}): nothing was written. The newest one goes on`
   )
 }
 

@@ -3,12 +3,12 @@
  * rows already are, on the way in (before the key) and on the way out (after the state function).
  */
 import { KeyfoldError } from "../errors.ts"
-import type { StoredRecord } from "./record.ts"
+import type { RecordInfo } from "./record.ts"
 import type { ForeachDefinition, TopicDefinition } from "./topic.ts"
 
 /** An event-time declaration: `withWatermark` with its defaults filled in. Times in milliseconds. */
 export interface WatermarkDeclaration {
-  readonly eventTime: (value: unknown, info: StoredRecord) => unknown
+  readonly eventTime: (value: unknown, info: RecordInfo) => unknown
   readonly delayMs: number
   readonly idleAfterMs: number
   readonly advanceWhenIdle: boolean
@@ -31,7 +31,7 @@ export const noEventTime = Number.NaN
 export class OperatorChain {
   readonly #operators: readonly Operator[]
   readonly #output: OperatorOutput
-  #info: StoredRecord | undefined
+  #info: RecordInfo | undefined
   #eventTime = noEventTime
   #stamped: unknown = undefined
 
@@ -40,11 +40,15 @@ export class OperatorChain {
     this.#output = output
   }
 
-  /** `eventTime` is what the value carries already: NaN on the way in, the call's on the way out. `info` is the record it came from. */
-  push(value: unknown, eventTime: number, info: StoredRecord | undefined): void {
+  /** Before `push`: the record that the next values come from, for event-time functions that ask. */
+  from(info: RecordInfo): void {
     this.#info = info
+  }
+
+  /** `eventTime` and `stamped` are what the value carries already: nothing on the way in, its call's on the way out. */
+  push(value: unknown, eventTime: number, stamped: unknown): void {
     this.#eventTime = eventTime
-    this.#stamped = undefined
+    this.#stamped = stamped
     this.#run(value, 0)
   }
 
@@ -56,7 +60,7 @@ export class OperatorChain {
       else if (operator.kind === "filter") {
         if (!operator.fn(value)) return
       } else if (operator.kind === "watermark") {
-        this.#eventTime = usableEventTime(operator.declaration.eventTime(value, this.#info as StoredRecord))
+        this.#eventTime = usableEventTime(operator.declaration.eventTime(value, this.#info as RecordInfo))
         this.#stamped = value
       } else {
         this.#runChildren(operator.fn(value), next + 1)

@@ -1,5 +1,5 @@
 /**
- * Who may write a partition: the port. Its adapters are ownership-sqlite.ts and ownership-memory.ts.
+ * Who may write a partition: the port. Its adapter for SQLite and memory is ownership-stored.ts.
  *
  * L1. Every `acquire` of a journal gives an epoch above all that were given before, also after a restart.
  * L2. From an `acquire` on, commits under an older epoch are refused (with J2).

@@ -198,7 +198,7 @@ export class Partition {
     const { outgoing, inputs, journal } = this.#parts
     const clock: TurnClock = { nowMs: bounds.nowMs, watermarkMs: this.watermarkMs }
     const taken = inputs.map((input, index) => input.intake.take(batch[index] ?? []))
-    outgoing.startTurn()
+    outgoing.startTurn(clock.nowMs)
     this.#dropped = 0
     this.#bad = 0
     const rows = taken.length === 1 ? (taken[0] as { rows: readonly Row[] }).rows : taken.flatMap((result) => result.rows)
@@ -342,7 +342,7 @@ export class Partition {
     for (const row of rows) {
       outgoing.startCall(row.keyText, row.eventTime)
       try {
-        outgoing.result(row.value)
+        outgoing.result(row.value, row.stamped)
       } catch (thrown) {
         outgoing.undo()
         this.#badRow({ record: row.record, thrown, value: row.value, keyText: undefined })
@@ -395,7 +395,7 @@ export class Partition {
 
   #writeLate(row: Row): void {
     this.#dropped += 1
-    const late = this.#parts.inputs.find((input) => input.late !== undefined)?.late
+    const late = this.#parts.lateSinks.get(row.record.topic)
     if (late === undefined || row.stamped === undefined) return
     try {
       this.#parts.outgoing.write(late, row.stamped)

@@ -43,10 +43,10 @@ export interface PartitionOutgoing {
   readonly results: readonly unknown[]
   readonly bytes: number
   readonly newestMs: number
-  readonly startTurn: () => void
+  readonly startTurn: (nowMs: number) => void
   readonly startCall: (key: KeyText, eventTime: number) => void
   readonly undo: () => void
-  readonly result: (value: unknown) => void
+  readonly result: (value: unknown, stamped?: unknown) => void
   readonly emitTo: (topic: unknown, value: unknown) => void
   readonly write: (sink: TopicDefinition | ForeachDefinition, value: unknown) => void
   readonly append: (record: PendingRecord) => void
@@ -112,6 +112,8 @@ export interface PartitionParts {
   /** The partitions of the stage's topics; initial states go by it. */
   readonly partitions: number
   readonly inputs: readonly PartitionInput[]
+  /** Where late rows go that are dropped here, by input topic. */
+  readonly lateSinks: ReadonlyMap<string, TopicDefinition | ForeachDefinition>
   readonly journal: PartitionJournal
   readonly publisher: PartitionPublisher
   readonly outgoing: PartitionOutgoing
@@ -132,5 +134,4 @@ export interface PartitionInput {
   readonly time: { readonly delayMs: number; readonly idleAfterMs: number; readonly advanceWhenIdle: boolean } | undefined
   /** Of an internal topic: how many partitions write it. */
   readonly upstreamCount: number
-  readonly late: TopicDefinition | ForeachDefinition | undefined
 }

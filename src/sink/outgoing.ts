@@ -9,12 +9,22 @@ import { partitionOf } from "../model/hash.ts"
 import { type KeyText, keyText } from "../model/key.ts"
 import { OperatorChain } from "../model/operator.ts"
 import type { PendingDelivery, PendingRecord } from "../model/outgoing.ts"
+import { noHeaders, type RecordInfo } from "../model/record.ts"
 import type { StagePlan } from "../model/stage.ts"
 import { definitionOf, type ForeachDefinition, type TopicDefinition } from "../model/topic.ts"
 
 /** How many partitions the topics of the job really have. */
 export interface TopicSizes {
   readonly partitionsOf: (topic: string) => number
+}
+
+export interface OutgoingParts {
+  readonly sizes: TopicSizes
+  readonly partition: number
+  /** The internal topic that the stage writes; empty for a stage that ends in sinks. */
+  readonly internalTopic: string
+  /** Whether rows must carry what their event time was read from: a late topic behind the hop wants it. */
+  readonly keepsStamped: boolean
 }
 
 /** What is too large for any record (P7); a result beyond it fails its call. */
@@ -24,6 +34,8 @@ export class Outgoing {
   readonly #stage: StagePlan
   readonly #sizes: TopicSizes
   readonly #internalTopic: string
+  readonly #keepsStamped: boolean
+  readonly #origin: RecordInfo
   readonly #chain: OperatorChain
   #records: PendingRecord[] = []
   #deliveries: PendingDelivery[] = []
@@ -34,10 +46,12 @@ export class Outgoing {
   #eventTime = Number.NaN
   #mark = { records: 0, deliveries: 0, results: 0, bytes: 0, newestMs: Number.NaN }
 
-  constructor(stage: StagePlan, parts: { readonly sizes: TopicSizes; readonly internalTopic: string }) {
+  constructor(stage: StagePlan, parts: OutgoingParts) {
     this.#stage = stage
     this.#sizes = parts.sizes
     this.#internalTopic = parts.internalTopic
+    this.#keepsStamped = parts.keepsStamped
+    this.#origin = { topic: parts.internalTopic, partition: parts.partition, position: 0, index: 0, publishedAt: 0, headers: noHeaders }
     this.#chain = new OperatorChain(stage.operators, (value, eventTime, stamped) => this.#accept(value, eventTime, stamped))
   }
 
@@ -63,7 +77,9 @@ export class Outgoing {
     return this.#newestMs
   }
 
-  startTurn(): void {
+  /** `nowMs` is when the turn's results are made: the `publishedAt` of a `withWatermark` behind the stage. */
+  startTurn(nowMs: number): void {
+    this.#chain.from({ ...this.#origin, publishedAt: nowMs })
     this.#records = []
     this.#deliveries = []
     this.#results = []
@@ -91,9 +107,9 @@ export class Outgoing {
     this.#newestMs = this.#mark.newestMs
   }
 
-  /** A result of the stage, on its way through the operators behind it. */
-  result(value: unknown): void {
-    this.#chain.push(value, this.#eventTime, undefined)
+  /** A result of the stage, on its way through the operators behind it. `stamped` is what its event time was read from, if known. */
+  result(value: unknown, stamped?: unknown): void {
+    this.#chain.push(value, this.#eventTime, stamped)
   }
 
   /** A side output. Throws `illegal-argument` for a topic that the stage does not declare. */
@@ -142,7 +158,7 @@ export class Outgoing {
   #shuffle(value: unknown, eventTime: number, stamped: unknown): void {
     const { output } = this.#stage
     const key = output.kind === "shuffle" && output.key !== undefined ? keyText(output.key(value)) : this.#keyText
-    const payload = encodeRow({ keyText: key, eventTime, stamped, value })
+    const payload = encodeRow({ keyText: key, eventTime, stamped: this.#keepsStamped ? stamped : undefined, value })
     const partition = partitionOf(key, this.#sizes.partitionsOf(this.#internalTopic))
     this.append({ topic: this.#internalTopic, partition, payload })
   }

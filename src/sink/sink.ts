@@ -1,5 +1,5 @@
 /**
- * Where records go: the port. Its adapters are sqlite.ts, memory.ts and jetstream.ts.
+ * Where records go: the port. Its adapters are stored.ts (SQLite and memory, see storage/store.ts) and jetstream.ts.
  *
  * O1. Records are stored in the order given, per partition, each at the next position.
  * O2. When `publish` completes, every record is durable and can be read by the source.

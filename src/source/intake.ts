@@ -59,7 +59,8 @@ class SourceIntake implements Intake {
       try {
         value = this.#decode(record)
         if (this.#key !== undefined) this.#keyText = keyText(this.#keyOf(value))
-        this.#chain.push(value, Number.NaN, record)
+        this.#chain.from(record)
+        this.#chain.push(value, Number.NaN, undefined)
       } catch (thrown) {
         if (thrown instanceof InvariantError) throw thrown
         rows.length = before

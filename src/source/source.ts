@@ -1,5 +1,5 @@
 /**
- * Where records come from: the port. Its adapters are sqlite.ts, memory.ts and jetstream.ts.
+ * Where records come from: the port. Its adapters are stored.ts (SQLite and memory, see storage/store.ts) and jetstream.ts.
  *
  * I1. `read` answers records right after a position, in order, dense: none skipped, none twice. Records that are gone, and a position
  *     beyond the end, fail with `source-gap`.
@@ -7,7 +7,7 @@
  * I3. `read` answers at most `countMax` records, and beyond the first at most `bytesMax` bytes of payload.
  * I4. The first to open a topic creates it; its partition count and hash never change, and a declaration that differs is refused.
  * I5. `arrival` completes when a record may have arrived behind one of the positions: sometimes for nothing, never too late for ever.
- * I6. `trim` removes records up to a position and nothing behind it; `lastPosition` never goes back.
+ * I6. `trim` removes records up to a position and nothing behind it (the very last record may stay); `lastPosition` never goes back.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"

@@ -22,7 +22,7 @@ export const makeStoredSource = (store: Store): Source["Service"] => ({
     }),
   trim: (of, upTo) =>
     Effect.gen(function* () {
-      while (yield* store.write(() => store.topics.log(of.topic, of.partition).trim(upTo))) continue
+      while (yield* store.write(() => store.topics.log(of.topic, of.partition).trim(upTo)));
     })
 })
 
@@ -44,13 +44,13 @@ const open = Effect.fnUntraced(function* (
   return { name, partitions, created }
 })
 
-/** I1: what was read follows the position directly and has no holes, and a position without records behind it is the end. */
+/** I1. Positions ascend, so n of them end n behind the position exactly when none is missing; without any, the position is the end. */
 const readDense = (store: Store, request: ReadRequest): readonly StoredRecord[] => {
   const log = store.topics.log(request.topic, request.partition)
   const records = log.read(request)
   const first = records[0]?.position
   const last = records.at(-1)?.position ?? log.lastPosition()
-  if (last !== request.after + records.length || (first !== undefined && first !== request.after + 1)) {
+  if (last !== request.after + records.length) {
     throw sourceGap(request, first, last)
   }
   return records
@@ -68,5 +68,5 @@ const sourceGap = ({ topic, partition, after }: ReadRequest, first: number | und
     "source-gap",
     first === undefined
       ? `${topic}/${partition} ends at position ${last}, but it was read up to ${after} before: records are gone, or the topic is another one`
-      : `${topic}/${partition} was read up to position ${after}, and the next record that is there is ${first}: those between are gone`
+      : `${topic}/${partition} was read up to position ${after}, and the next record there is ${first}: those between are gone`
   )

@@ -1,12 +1,12 @@
 /**
  * Notices what other processes commit to a file: SQLite counts it in `data_version`, which costs a microsecond to read. Owns the one
- * timer of a database. While things move it asks every 5 ms, after half a second of quiet every 50 ms.
+ * timer of a database. While things move it asks every 5 ms, after a second of quiet every 50 ms.
  */
 import type { ForeignChanges } from "./change-notice.ts"
 
 const delayMsMin = 5
 const delayMsMax = 50
-const delayGrowth = 1.1
+const delayGrowth = 1.05
 
 export class ChangePoll implements ForeignChanges {
   readonly #version: () => number

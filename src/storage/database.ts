@@ -102,7 +102,10 @@ class OpenDatabase implements Database {
       if (statSync(this.name).size > checkedBytesMax) return
       const found = this.#connection.prepare<readonly [string]>("PRAGMA quick_check(1)").get()?.[0]
       if (found === "ok") return
-      throw new KeyfoldError("directory-damaged", `${this.name} is damaged (${found}). Restore the directory from a backup, or move it away to begin from nothing`)
+      throw new KeyfoldError(
+        "directory-damaged",
+        `${this.name} is damaged (${found}). Restore the directory from a backup, or move it away to begin from nothing`
+      )
     })
   }
 

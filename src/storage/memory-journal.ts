@@ -27,7 +27,8 @@ export class MemoryJournal implements StoredJournal {
     for (const image of images) {
       const { keyText, bytes, timeoutAt } = image
       this.#timeouts.set(keyText, timeoutAt)
-      if (bytes === undefined && timeoutAt === undefined) this.#images.delete(keyText) // J6
+      if (bytes === undefined && timeoutAt === undefined)
+        this.#images.delete(keyText) // J6
       else this.#images.set(keyText, copyOf(image))
     }
   }

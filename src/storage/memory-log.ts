@@ -30,7 +30,13 @@ export class MemoryLog implements RecordLog {
       const record = this.#records[index] as LogRecord
       bytes += record.payload.byteLength
       if (records.length > 0 && bytes > bytesMax) break
-      records.push(new LogRecord(this, record.position, { publishedAt: record.publishedAt, headers: record.headers, payload: new Uint8Array(record.payload) }))
+      records.push(
+        new LogRecord(this, record.position, {
+          publishedAt: record.publishedAt,
+          headers: record.headers,
+          payload: new Uint8Array(record.payload)
+        })
+      )
     }
     return records
   }
@@ -41,7 +47,7 @@ export class MemoryLog implements RecordLog {
   }
 
   trim(upTo: number): boolean {
-    const count = Math.min(upTo, this.lastPosition() - 1) - this.#trimmed
+    const count = Math.min(upTo, this.lastPosition()) - this.#trimmed
     if (count > 0) {
       this.#records = this.#records.slice(count)
       this.#trimmed += count

@@ -5,7 +5,19 @@
  * it is, byte for byte. A new file is made whole under another name and then linked into place, so nobody ever sees half of one, and an
  * empty `keyfold.db` is known to be a damaged one.
  */
-import { accessSync, closeSync, constants, copyFileSync, existsSync, fsyncSync, linkSync, mkdirSync, openSync, realpathSync, rmSync } from "node:fs"
+import {
+  accessSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  rmSync
+} from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { pathToFileURL } from "node:url"
@@ -64,10 +76,16 @@ const checkHeader = (database: DatabaseSync, file: string): void => {
   const id = Number(database.prepare("PRAGMA application_id").get()?.application_id)
   const version = Number(database.prepare("PRAGMA user_version").get()?.user_version)
   if (id !== applicationId) {
-    throw new KeyfoldError("directory-damaged", `${file} is not a keyfold database, or its beginning is gone. It was left as it is: move it away, or name another directory`)
+    throw new KeyfoldError(
+      "directory-damaged",
+      `${file} is not a keyfold database, or its beginning is gone. It was left as it is: move it away, or name another directory`
+    )
   }
   if (version > formatVersion) {
-    throw new KeyfoldError("format-newer", `${file} has format ${version}, this keyfold knows formats up to ${formatVersion}. It was left as it is: use a newer keyfold`)
+    throw new KeyfoldError(
+      "format-newer",
+      `${file} has format ${version}, this keyfold knows formats up to ${formatVersion}. It was left as it is: use a newer keyfold`
+    )
   }
 }
 
@@ -97,7 +115,7 @@ const moveIntoPlace = (draft: string, file: string): void => {
     linkSync(draft, file)
   } catch (thrown) {
     if (codeOf(thrown) === "EEXIST") return
-    // A file system without hard links. A copy can be seen half done, which is loud ("damaged"), where a rename could lose the other's data.
+    // A file system without hard links. A copy can be seen half done, which is loud ("damaged"); a rename could lose the other's data.
     copyFileSync(draft, file, constants.COPYFILE_EXCL)
   }
 }

@@ -9,7 +9,6 @@ const trimmedRowsMax = 4_096
 
 type Row = readonly [position: number, publishedAt: number, headers: string | null, payload: Uint8Array]
 
-
 export class RecordTable implements RecordLog {
   readonly channel: string
   readonly topic: string
@@ -26,7 +25,11 @@ export class RecordTable implements RecordLog {
   readonly #number: Statement<readonly [number: number]>
   readonly #setNumber: Statement<readonly []>
 
-  constructor(connection: Connection, of: { readonly topic: string; readonly topicId: number; readonly partition: number }, touch: (channel: string) => void) {
+  constructor(
+    connection: Connection,
+    of: { readonly topic: string; readonly topicId: number; readonly partition: number },
+    touch: (channel: string) => void
+  ) {
     this.topic = of.topic
     this.partition = of.partition
     this.channel = `${of.topic}/${of.partition}`
@@ -35,7 +38,9 @@ export class RecordTable implements RecordLog {
     const table = recordTableName(of.topicId, of.partition)
     this.#insert = connection.prepare(`INSERT INTO ${table}(published_at, headers, payload) VALUES(?, ?, ?)`)
     this.#last = connection.prepare(`SELECT max(position) FROM ${table}`)
-    this.#rows = connection.prepare(`SELECT position, published_at, headers, payload FROM ${table} WHERE position > ? ORDER BY position LIMIT ?`)
+    this.#rows = connection.prepare(
+      `SELECT position, published_at, headers, payload FROM ${table} WHERE position > ? ORDER BY position LIMIT ?`
+    )
     this.#bytes = connection.prepare(`SELECT sum(length(payload)) FROM ${table} WHERE position > ?1 AND position <= ?1 + ?2`)
     this.#sizes = connection.prepare(`SELECT length(payload) FROM ${table} WHERE position > ? ORDER BY position LIMIT ?`)
     this.#published = connection.prepare(`SELECT position FROM ${table} WHERE published_at >= ? ORDER BY position LIMIT 1`)

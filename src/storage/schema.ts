@@ -1,5 +1,5 @@
 /**
- * The format of `keyfold.db`, version 1. docs/format.md describes it; a change to it is a new version.
+ * The format of `keyfold.db`, version 1. A change to it is a new version.
  *
  * Each partition of a topic has a table of its own: appending to it is twice as fast as to one large table, and its positions are the
  * row ids, dense from 1. A journal's rows are keyed by the id of its row in `journal`.
@@ -19,8 +19,12 @@ export const createDatabase = `
   PRAGMA application_id = ${applicationId};
   PRAGMA user_version = ${formatVersion};
   BEGIN;
-  CREATE TABLE topic(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL, hash TEXT NOT NULL, created TEXT NOT NULL);
-  CREATE TABLE writer(topic INTEGER, partition INTEGER, writer TEXT, number INTEGER NOT NULL, PRIMARY KEY(topic, partition, writer)) WITHOUT ROWID;
+  CREATE TABLE topic(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL, hash TEXT NOT NULL, created TEXT NOT NULL
+  );
+  CREATE TABLE writer(
+    topic INTEGER, partition INTEGER, writer TEXT, number INTEGER NOT NULL, PRIMARY KEY(topic, partition, writer)
+  ) WITHOUT ROWID;
   CREATE TABLE journal(
     id INTEGER PRIMARY KEY, query TEXT NOT NULL, stage TEXT NOT NULL, partition INTEGER NOT NULL,
     epoch INTEGER NOT NULL, revision INTEGER NOT NULL, fingerprint TEXT, progress TEXT, UNIQUE(query, stage, partition)

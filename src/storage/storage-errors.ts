@@ -34,12 +34,12 @@ const systemFaults: { readonly [code: string]: Fault } = {
 type Fault = Extract<ErrorCode, "unreachable" | "directory-damaged" | "storage-full"> | "busy" | "disk-failing"
 
 const faultTexts: { readonly [fault in Fault]: { readonly code: ErrorCode; readonly what: string; readonly cure: string } } = {
-  "unreachable": {
+  unreachable: {
     code: "unreachable",
     what: "cannot be opened for writing",
     cure: "Check that the path is a directory, and that this user may write to it and to the files in it"
   },
-  "busy": {
+  busy: {
     code: "unreachable",
     what: "has been locked by another writer for too long",
     cure: "Look which process holds it (a copy or backup under way, a stopped process), then try again"

@@ -51,7 +51,7 @@ export interface RecordLog {
   /** What is there behind `after`, in order (I3). Nobody has looked yet whether it follows directly. */
   readonly read: (bounds: ReadBounds) => readonly StoredRecord[]
   readonly positionBefore: (timeMs: number) => number
-  /** Removes some of the records up to a position, never the very last one, which keeps the numbering. False: there are no more. */
+  /** Removes some of the records up to a position, perhaps not the very last one. False: there is no more to remove. */
   readonly trim: (upTo: number) => boolean
   /** The last number stored of a writer, 0 for none (O5). */
   readonly lastNumber: (writer: string) => number
@@ -106,7 +106,11 @@ export class LogRecord implements StoredRecord {
   readonly headers: ReadonlyMap<string, string>
   readonly payload: Uint8Array
 
-  constructor(log: { readonly topic: string; readonly partition: number }, position: number, content: Pick<StoredRecord, "publishedAt" | "headers" | "payload">) {
+  constructor(
+    log: { readonly topic: string; readonly partition: number },
+    position: number,
+    content: Pick<StoredRecord, "publishedAt" | "headers" | "payload">
+  ) {
     this.topic = log.topic
     this.partition = log.partition
     this.position = position

@@ -29,10 +29,13 @@ export class TopicTables implements Topics {
   create(name: string, partitions: number): void {
     if (this.#find(name) !== undefined) return
     const row = this.#connection
-      .prepare<readonly [id: number]>("INSERT INTO topic(name, partitions, hash, created) VALUES(?, ?, ?, lower(hex(randomblob(8)))) RETURNING id")
+      .prepare<readonly [id: number]>(
+        "INSERT INTO topic(name, partitions, hash, created) VALUES(?, ?, ?, lower(hex(randomblob(8)))) RETURNING id"
+      )
       .get(name, partitions, topicHash)
     invariant(row !== undefined, "I4: a topic that was inserted has an id")
-    for (let partition = 0; partition < partitions; partition++) this.#connection.exec(createRecordTable(recordTableName(row[0], partition)))
+    for (let partition = 0; partition < partitions; partition++)
+      this.#connection.exec(createRecordTable(recordTableName(row[0], partition)))
   }
 
   log(name: string, partition: number): RecordLog {
@@ -52,7 +55,10 @@ export class TopicTables implements Topics {
     if (row === undefined) return undefined
     const [id, partitions, hash, created] = row
     if (hash !== topicHash) {
-      throw new KeyfoldError("topic-mismatch", `the topic ${name} is partitioned by ${hash}, which this keyfold does not know: use a newer keyfold`)
+      throw new KeyfoldError(
+        "topic-mismatch",
+        `the topic ${name} is partitioned by ${hash}, which this keyfold does not know: use a newer keyfold`
+      )
     }
     const topic: KnownTopic = { id, name, partitions, created, logs: [] }
     // A topic is never changed or removed, so it may be remembered; but not while its creation can still be rolled back.

@@ -56,7 +56,7 @@ export class WriteQueue {
     const outcomes = this.#commit(group)
     this.#committed()
     // A writer goes on inside of resume, and may well queue its next write: it lands in the next group.
-    group.forEach((queued, index) => queued.resume(outcomes[index] as Effect.Effect<unknown, KeyfoldError>))
+    for (const [index, queued] of group.entries()) queued.resume(outcomes[index] as Effect.Effect<unknown, KeyfoldError>)
   }
 
   #commit(group: readonly Queued<unknown>[]): readonly Effect.Effect<unknown, KeyfoldError>[] {
