@@ -59,9 +59,9 @@ export interface SessionizeOptions<In> {
  *
  * A turn of n events costs n log n at worst, and n when they are in order.
  *
- * Throws `illegal-argument` for a gap that is no duration and `option-invalid` for an `eventTime` that is no function, at once. While it runs, an event time
- * that is no finite number (`event-time-invalid`) or a gap function whose answer is no duration (`illegal-argument`) fails the key's call,
- * and the job's `onError` decides.
+ * Throws `illegal-argument` for a gap that is no duration and `option-invalid` for an `eventTime` that is no function, at once. While it
+ * runs, an event time that is no finite number (`event-time-invalid`) or a gap function whose answer is no duration (`illegal-argument`)
+ * fails the key's call, and the job's `onError` decides.
  */
 export const sessionize = <K, In>(options: SessionizeOptions<In>): Actor<K, In, readonly OpenSession[], Session<K>> => {
   const { gap, eventTime, name = "sessionize", late = "drop" } = options

@@ -65,7 +65,7 @@ const stageOf = (state: Codec<Open>): StagePlan => ({
 export const benchPartition = (state: Codec<Open>, feed: { rows: readonly Row[] }, residentKeysMax = 10_000_000): { partition: Partition; residents: Residents } => {
   const stage = stageOf(state)
   const residents = new Residents({ countMax: residentKeysMax, bytesMax: Number.MAX_SAFE_INTEGER })
-  const outgoing = new Outgoing(stage, { sizes: { partitionsOf: () => 1 }, partition: 0, internalTopic: "", keepsStamped: false })
+  const outgoing = new Outgoing(stage, { sizes: { partitionsOf: () => 1 }, partition: 0, internalTopic: "", keepsStamped: false, snapshot: undefined })
   const id = { query: "bench", stage: "bench", partition: 0 }
   const partition = new Partition({
     ...id,

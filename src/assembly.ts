@@ -32,6 +32,8 @@ export interface Assembly {
   readonly ports: Ports
   readonly limits: Limits
   readonly observer: TurnObserver
+  /** Copies results for the observer; undefined: it does not want them. */
+  readonly snapshot?: (value: unknown) => unknown
 }
 
 /** Everything of a query, owned and recovered, ready to run. `failed` fails when a delivery has failed for good. */
@@ -102,7 +104,8 @@ const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place
     sizes: { partitionsOf: (topic) => topics.describe(topic).partitions },
     partition: index,
     internalTopic: downstream?.topic ?? "",
-    keepsStamped: plan.lateTopics.size > 0
+    keepsStamped: plan.lateTopics.size > 0,
+    snapshot: assembly.snapshot
   })
   const residents = new Residents(share)
   const { actor } = stage
@@ -115,7 +118,9 @@ const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place
     downstream,
     partitions: topics.partitionsOf(stage),
     inputs: inputsOf(assembly, place),
-    lateSinks: new Map(stage.inputs.flatMap((input) => lateSinkOf(plan, input).map((sink) => [topics.nameOf(stage, input), sink] as const))),
+    lateSinks: new Map(
+      stage.inputs.flatMap((input) => lateSinkOf(plan, input).map((sink) => [topics.nameOf(stage, input), sink] as const))
+    ),
     journal: {
       open: () => journal.open(owner, actor?.state.fingerprint ?? ""),
       load: (keys) => journal.load(id, keys),

@@ -116,7 +116,9 @@ const checkInputWatermarks = (inputs: readonly Extract<InputPlan, { kind: "sourc
 
 /** Behind a hop a row no longer says which source it came from, so it could not find its own late sink. */
 const checkOneLateSink = (inputs: readonly Extract<InputPlan, { kind: "source" }>[], faults: FaultList): void => {
-  const sinks = new Set(inputs.flatMap((input) => input.operators.flatMap((operator) => (operator.kind === "watermark" ? [operator.declaration.late] : []))))
+  const sinks = new Set(
+    inputs.flatMap((input) => input.operators.flatMap((operator) => (operator.kind === "watermark" ? [operator.declaration.late] : [])))
+  )
   if (sinks.size > 1) faults.add("sources that are re-keyed together need one late sink for all: declare withWatermark after the union")
 }
 

@@ -1,6 +1,7 @@
 /**
- * Runs the example from end to end on this machine, without a server: makes a web log (or takes yours), publishes it, runs the job until all
- * sessions are closed, and shows what came out. Exits 1 when the numbers don't add up or the log cannot be read, 2 on a wrong command line.
+ * Runs the example from end to end on this machine, without a server: makes a web log (or takes yours), publishes it, runs the job until
+ * all sessions are closed, and shows what came out. Exits 1 when the numbers don't add up or the log cannot be read, 2 on a wrong command
+ * line.
  *
  *   npm run demo                        300,000 lines from a seed
  *   npm run demo -- --seed 7 --lines 50000
@@ -57,7 +58,7 @@ const main = async (): Promise<number> => {
   const run = await timed(() => runJob(runtime, published.result))
   const outcome = await collect(runtime)
 
-  const perSecond = (seconds: number): string => `${Math.round(published.result / seconds).toLocaleString("en")} lines/s`
+  const perSecond = (seconds: number): string => `${Math.round(published.result / seconds).toLocaleString("en")} events/s`
   console.log(`\n${describeOutcome(outcome, published.result)}`)
   console.log(`\n  publish ${perSecond(published.seconds)}   run ${perSecond(run.seconds)}, turn by turn on disk`)
   console.log(`\n${whatNext(data)}`)
@@ -93,9 +94,9 @@ const wholeNumber = (name: string, text: string, least: number): number => {
 
 const checkFile = async (file: string): Promise<void> => {
   try {
-    const { size, ...found } = await stat(file)
+    const found = await stat(file)
     if (found.isDirectory()) throw new Refusal(`${file} is a directory: give the log itself, ${rerun}`, 1)
-    if (size === 0) throw new Refusal(`${file} is empty: expected one JSON object a line`, 1)
+    if (found.size === 0) throw new Refusal(`${file} is empty: expected one JSON object a line`, 1)
   } catch (thrown) {
     if (thrown instanceof Refusal) throw thrown
     const missing = (thrown as NodeJS.ErrnoException).code === "ENOENT"
@@ -109,7 +110,7 @@ const writeWeblog = async (dir: string, { seed, lines }: DemoOptions): Promise<s
   await writeFile(file, log.lines.map((line) => `${line}\n`).join(""))
   const count = (number: number): string => number.toLocaleString("en")
   console.log(`made ${file} with seed ${seed} (--seed NUMBER for another): ${count(log.lines.length)} lines, of which`)
-  console.log(`  ${count(log.rubbish)} are rubbish, ${count(log.tooLate)} far too late, ${count(log.duplicates)} there twice`)
+  console.log(`  ${count(log.duplicates)} are there twice, ${count(log.rubbish)} are rubbish, ${count(log.tooLate)} far too late`)
   return file
 }
 

@@ -10,7 +10,7 @@ const clearLine = "\r\x1b[2K"
 export const progress = (step: string, out: NodeJS.WriteStream = process.stdout): Progress => {
   const wipe = (): void => void (out.isTTY && out.write(clearLine))
   return {
-    at: (what) => void (out.isTTY && out.write(`${clearLine}${step}: ${what}`.slice(0, clearLine.length + out.columns))),
+    at: (what) => void (out.isTTY && out.write(`${clearLine}${step}: ${what}`)),
     done(what) {
       wipe()
       out.write(`${what}\n`)

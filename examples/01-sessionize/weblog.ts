@@ -1,8 +1,8 @@
 /**
  * A web log made from a seed: the same seed and options, the same lines.
  *
- * Users come by during the day, ask for a page, read for a while, ask for the next; some have tabs open for half an hour, a few are here all
- * day. As in a real log, some things are wrong with it:
+ * Users come by during the day, ask for a page, read for a while, ask for the next; some leave a page open for half an hour, a few are here
+ * all day. As in a real log, some things are wrong with it:
  *   - lines are out of order, each at most `disorderMs` behind the newest line before it;
  *   - 1 in 200 requests stands in it twice, because a client has sent it again. Sessions count such a request twice; where that matters,
  *     drop the second before the job (their times, and so start and end of the session, are the same);

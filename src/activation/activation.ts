@@ -90,7 +90,7 @@ export class Activation {
       this.#state.begin(prior, timedOut)
       try {
         this.#drain(this.#actor.run(resident.key, resident.events ?? noEvents, this.#state, this.#host.context))
-        this.#keep(resident, this.#state.finish())
+        this.#keep(resident, this.#state.finish(), prior)
         return
       } catch (thrown) {
         this.#state.abandon()
@@ -116,10 +116,11 @@ export class Activation {
     for (const value of returned as Iterable<unknown>) this.#host.result(value)
   }
 
-  #keep(resident: Resident, image: StateImage): void {
+  /** `prior` differs from what the resident has when it is an initial state: that is a change even when the call removes it (G20). */
+  #keep(resident: Resident, image: StateImage, prior: Uint8Array | undefined): void {
     const { updated, removed } = this.#state
     const before = { bytes: resident.bytes, timeoutAt: timeoutOf(resident) }
-    if (image.bytes === before.bytes && image.timeoutAt === before.timeoutAt) return
+    if (image.bytes === before.bytes && image.timeoutAt === before.timeoutAt && prior === before.bytes) return
     this.#changes.push({ resident, before, updated, removed })
     this.#residents.change(resident, image)
   }

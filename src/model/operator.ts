@@ -34,6 +34,8 @@ export class OperatorChain {
   #info: RecordInfo | undefined
   #eventTime = noEventTime
   #stamped: unknown = undefined
+  /** The largest event time stamped so far, also on what a later filter takes out (W1); NaN for none. The owner may put it back. */
+  newestMs = noEventTime
 
   constructor(operators: readonly Operator[], output: OperatorOutput) {
     this.#operators = operators
@@ -62,6 +64,7 @@ export class OperatorChain {
       } else if (operator.kind === "watermark") {
         this.#eventTime = usableEventTime(operator.declaration.eventTime(value, this.#info as RecordInfo))
         this.#stamped = value
+        if (!(this.#eventTime <= this.newestMs)) this.newestMs = this.#eventTime
       } else {
         this.#runChildren(operator.fn(value), next + 1)
         return

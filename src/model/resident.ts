@@ -21,7 +21,6 @@ export const noTimeout = -1
 /** One key in memory: its state and timeout as of the last turn, and what the turn under way has for it. */
 export class Resident {
   readonly keyText: KeyText
-  readonly key: unknown
   bytes: Uint8Array | undefined
   timeoutAt: number
   /** The last turn that touched it: what eviction goes by. */
@@ -33,10 +32,13 @@ export class Resident {
 
   constructor(keyText: KeyText, bytes: Uint8Array | undefined, timeoutAt: number) {
     this.keyText = keyText
-    // A composite key is made anew from its text: nobody else holds the object, so nobody can change it.
-    this.key = keyOfText(keyText)
     this.bytes = bytes
     this.timeoutAt = timeoutAt
+  }
+
+  /** Made anew from its text each time when it is composite: a function may change the one it got, the key stays what it is (G21). */
+  get key(): unknown {
+    return keyOfText(this.keyText)
   }
 
   get exists(): boolean {

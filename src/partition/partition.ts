@@ -577,11 +577,11 @@ const clockAfter = (
   taken: { readonly rows: readonly Row[]; readonly newestMs: number; readonly upstreamMs: ReadonlyMap<number, number> } | undefined,
   nowMs: number
 ): InputClock => {
-  if (taken === undefined || (taken.rows.length === 0 && taken.upstreamMs.size === 0)) return clock
+  if (taken === undefined || (taken.rows.length === 0 && Number.isNaN(taken.newestMs) && taken.upstreamMs.size === 0)) return clock
   const newestMs = Number.isNaN(taken.newestMs) ? clock.newestMs : Math.max(taken.newestMs, clock.newestMs ?? taken.newestMs)
   return {
     newestMs,
-    lastRowAtMs: taken.rows.length > 0 ? nowMs : clock.lastRowAtMs,
+    lastRowAtMs: taken.rows.length > 0 || !Number.isNaN(taken.newestMs) ? nowMs : clock.lastRowAtMs,
     upstreamMs: clock.upstreamMs.map((upstream, index) => Math.max(upstream, taken.upstreamMs.get(index) ?? 0))
   }
 }

@@ -7,7 +7,7 @@ import { asKeyfoldError, KeyfoldError } from "../errors.ts"
 import { encodeRow } from "../model/envelope.ts"
 import { partitionOf } from "../model/hash.ts"
 import { type KeyText, keyText } from "../model/key.ts"
-import { OperatorChain } from "../model/operator.ts"
+import { noEventTime, OperatorChain } from "../model/operator.ts"
 import type { PendingDelivery, PendingRecord } from "../model/outgoing.ts"
 import { noHeaders, type RecordInfo } from "../model/record.ts"
 import type { StagePlan } from "../model/stage.ts"
@@ -25,6 +25,8 @@ export interface OutgoingParts {
   readonly internalTopic: string
   /** Whether rows must carry what their event time was read from: a late topic behind the hop wants it. */
   readonly keepsStamped: boolean
+  /** Copies a result for whoever watches, when it is yielded: the function may use the object again (G17). */
+  readonly snapshot: ((value: unknown) => unknown) | undefined
 }
 
 /** What is too large for any record (P7); a result beyond it fails its call. */
@@ -35,22 +37,24 @@ export class Outgoing {
   readonly #sizes: TopicSizes
   readonly #internalTopic: string
   readonly #keepsStamped: boolean
+  readonly #snapshot: OutgoingParts["snapshot"]
   readonly #origin: RecordInfo
   readonly #chain: OperatorChain
   #records: PendingRecord[] = []
   #deliveries: PendingDelivery[] = []
   #results: unknown[] = []
   #bytes = 0
-  #newestMs = Number.NaN
+  #newestMs = noEventTime
   #keyText: KeyText = ""
-  #eventTime = Number.NaN
-  #mark = { records: 0, deliveries: 0, results: 0, bytes: 0, newestMs: Number.NaN }
+  #eventTime = noEventTime
+  #mark = { records: 0, deliveries: 0, results: 0, bytes: 0, newestMs: noEventTime }
 
   constructor(stage: StagePlan, parts: OutgoingParts) {
     this.#stage = stage
     this.#sizes = parts.sizes
     this.#internalTopic = parts.internalTopic
     this.#keepsStamped = parts.keepsStamped
+    this.#snapshot = parts.snapshot
     this.#origin = { topic: parts.internalTopic, partition: parts.partition, position: 0, index: 0, publishedAt: 0, headers: noHeaders }
     this.#chain = new OperatorChain(stage.operators, (value, eventTime, stamped) => this.#accept(value, eventTime, stamped))
   }
@@ -63,7 +67,7 @@ export class Outgoing {
     return this.#deliveries
   }
 
-  /** The values that reached the end of the stage, once however many sinks. */
+  /** The values that reached the end of the stage, once however many sinks; empty unless somebody watches. */
   get results(): readonly unknown[] {
     return this.#results
   }
@@ -74,7 +78,7 @@ export class Outgoing {
 
   /** The largest event time that was put out; NaN for none. */
   get newestMs(): number {
-    return this.#newestMs
+    return largest(this.#newestMs, this.#chain.newestMs)
   }
 
   /** `nowMs` is when the turn's results are made: the `publishedAt` of a `withWatermark` behind the stage. */
@@ -84,7 +88,8 @@ export class Outgoing {
     this.#deliveries = []
     this.#results = []
     this.#bytes = 0
-    this.#newestMs = Number.NaN
+    this.#newestMs = noEventTime
+    this.#chain.newestMs = noEventTime
   }
 
   /** From here on `undo` takes back; `eventTime` is that of the results to come. */
@@ -96,7 +101,7 @@ export class Outgoing {
     mark.deliveries = this.#deliveries.length
     mark.results = this.#results.length
     mark.bytes = this.#bytes
-    mark.newestMs = this.#newestMs
+    mark.newestMs = this.newestMs
   }
 
   undo(): void {
@@ -105,6 +110,7 @@ export class Outgoing {
     this.#results.length = this.#mark.results
     this.#bytes = this.#mark.bytes
     this.#newestMs = this.#mark.newestMs
+    this.#chain.newestMs = noEventTime
   }
 
   /** A result of the stage, on its way through the operators behind it. `stamped` is what its event time was read from, if known. */
@@ -148,8 +154,8 @@ export class Outgoing {
 
   #accept(value: unknown, eventTime: number, stamped: unknown): void {
     const { output } = this.#stage
-    if (!(eventTime <= this.#newestMs) && !Number.isNaN(eventTime)) this.#newestMs = eventTime
-    this.#results.push(value)
+    this.#newestMs = largest(this.#newestMs, eventTime)
+    if (this.#snapshot !== undefined) this.#results.push(this.#snapshot(value))
     if (output.kind === "shuffle") this.#shuffle(value, eventTime, stamped)
     else if (output.kind === "route") this.write(this.#routed(output, value), value)
     else for (const sink of output.sinks) this.write(sink, value)
@@ -181,6 +187,9 @@ export class Outgoing {
     }
   }
 }
+
+/** Of two event times, either of which may be none. */
+const largest = (left: number, right: number): number => (left >= right || Number.isNaN(right) ? left : right)
 
 const encoded = (sink: TopicDefinition, value: unknown): Uint8Array => {
   try {

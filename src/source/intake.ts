@@ -5,7 +5,7 @@
 import { asKeyfoldError, InvariantError } from "../errors.ts"
 import { decodeEnvelope } from "../model/envelope.ts"
 import { type KeyText, keyText } from "../model/key.ts"
-import { OperatorChain } from "../model/operator.ts"
+import { noEventTime, OperatorChain } from "../model/operator.ts"
 import type { StoredRecord } from "../model/record.ts"
 import { type BadRow, Row } from "../model/row.ts"
 import type { InputPlan } from "../model/stage.ts"
@@ -50,20 +50,23 @@ class SourceIntake implements Intake {
     const rows: Row[] = []
     const bad: BadRow[] = []
     this.#rows = rows
-    let newestMs = Number.NaN
+    const chain = this.#chain
+    chain.newestMs = noEventTime
     for (const record of records) {
       const before = rows.length
+      const newestBefore = chain.newestMs
       this.#record = record
       this.#keyText = unkeyed
       let value: unknown
       try {
         value = this.#decode(record)
         if (this.#key !== undefined) this.#keyText = keyText(this.#keyOf(value))
-        this.#chain.from(record)
-        this.#chain.push(value, Number.NaN, undefined)
+        chain.from(record)
+        chain.push(value, noEventTime, undefined)
       } catch (thrown) {
         if (thrown instanceof InvariantError) throw thrown
         rows.length = before
+        chain.newestMs = newestBefore
         bad.push({
           record,
           thrown: asKeyfoldError(thrown, "function-failed", "a function of the job threw"),
@@ -71,12 +74,8 @@ class SourceIntake implements Intake {
           keyText: this.#knownKey()
         })
       }
-      for (let index = before; index < rows.length; index++) {
-        const { eventTime } = rows[index] as Row
-        if (!(eventTime <= newestMs)) newestMs = Number.isNaN(eventTime) ? newestMs : eventTime
-      }
     }
-    return { rows, bad, newestMs, upstreamMs: noUpstream }
+    return { rows, bad, newestMs: chain.newestMs, upstreamMs: noUpstream }
   }
 
   #decode(record: StoredRecord): unknown {

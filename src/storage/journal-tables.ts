@@ -1,9 +1,10 @@
 /** Journals in SQLite: a row for each, and rows of `state` and `delivery` keyed by its id. */
+
+import { invariant } from "../errors.ts"
 import type { KeyText } from "../model/key.ts"
 import { type Delivery, emptyOutbox, type JournalId, type KeyImage, type Unpublished } from "../model/turn.ts"
-import { invariant } from "../errors.ts"
 import type { Connection, Statement } from "./connection.ts"
-import { type Journals, type JournalState, journalName, type StoredJournal } from "./store.ts"
+import { type JournalState, type Journals, journalName, type StoredJournal } from "./store.ts"
 
 type ImageRow = readonly [key: string, value: Uint8Array | null, timeoutAt: number | null]
 
@@ -59,7 +60,9 @@ class JournalTable implements StoredJournal {
 
   state(): JournalState {
     const row = this.#connection
-      .prepare<readonly [number, number, string | null, string | null]>("SELECT epoch, revision, fingerprint, progress FROM journal WHERE id = ?")
+      .prepare<readonly [number, number, string | null, string | null]>(
+        "SELECT epoch, revision, fingerprint, progress FROM journal WHERE id = ?"
+      )
       .get(this.#id)
     invariant(row !== undefined, "J7: a journal that was found is there")
     return { epoch: row[0], revision: row[1], fingerprint: row[2] ?? undefined, progress: row[3] ?? undefined }
@@ -114,7 +117,10 @@ class JournalTable implements StoredJournal {
   }
 
   keys(): readonly KeyImage[] {
-    return this.#connection.prepare<ImageRow>("SELECT key, value, timeout_at FROM state WHERE journal = ? ORDER BY key").all(this.#id).map(imageOf)
+    return this.#connection
+      .prepare<ImageRow>("SELECT key, value, timeout_at FROM state WHERE journal = ? ORDER BY key")
+      .all(this.#id)
+      .map(imageOf)
   }
 
   holdsState(): boolean {

@@ -40,7 +40,6 @@ export const databaseFile = (directory: string): string => join(directory, "keyf
 export const openFile = (directory: string): Connection => {
   const file = databaseFile(directory)
   return naming(file, () => {
-    surviveFileSizeLimit()
     if (!existsSync(file)) createFile(directory, file)
     accessSync(file, constants.R_OK | constants.W_OK)
     accessSync(directory, constants.W_OK)
@@ -130,13 +129,6 @@ const syncDirectory = (directory: string): void => {
     closeSync(descriptor)
   }
 }
-
-/** Beyond `ulimit -f` the system ends a process by signal, unless somebody listens; then the write fails, as on a full disk. */
-const surviveFileSizeLimit = (): void => {
-  if (!process.listeners("SIGXFSZ").includes(ignoreSignal)) process.on("SIGXFSZ", ignoreSignal)
-}
-
-const ignoreSignal = (): void => undefined
 
 const naming = <A>(path: string, work: () => A): A => {
   try {

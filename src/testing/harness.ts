@@ -109,7 +109,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
   ): Promise<TurnResult<Out, K>> {
     if (this.#failure !== undefined) throw this.#failure
     const now = checkedTime(options.now ?? this.#now, this.#now)
-    const records = this.#encode(events, options.from)
+    const records = this.#encode(events, options.from, now)
     this.#now = now
     this.#committed = []
     const before = await this.#effect(this.#ends())
@@ -132,7 +132,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
     this.#run = Scope.makeUnsafe()
     const observer = { committed: (turn: CommittedTurn) => this.#committed.push(turn) }
     const { name } = this.#plan
-    const assembling = assemble({ plan: this.#plan, query: name, ports: this.#ports, limits: testLimits, observer })
+    const assembling = assemble({ plan: this.#plan, query: name, ports: this.#ports, limits: testLimits, observer, snapshot })
     this.#assembled = await this.#effect(Scope.provide(assembling, this.#run))
   }
 
@@ -170,14 +170,14 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
     return Effect.runPromise(Effect.provideService(effect, Clock.Clock, frozenClock(this.#now)))
   }
 
-  #encode(events: Iterable<In>, from: Source<In, unknown> | undefined) {
+  #encode(events: Iterable<In>, from: Source<In, unknown> | undefined, publishedAt: number) {
     const sources = this.#plan.stages.flatMap(({ inputs }) => inputs.flatMap((input) => (input.kind === "source" ? [input.source] : [])))
     const source = from === undefined ? sources[0] : sources.find((candidate) => candidate === definitionOf(from))
     if (source === undefined) throw new KeyfoldError("illegal-argument", `the job does not read ${from?.name ?? "anything"}`)
     return Array.from(events, (event) => ({
       topic: source.name,
       partition: 0,
-      publishedAt: this.#now,
+      publishedAt,
       headers: noHeaders,
       payload: payloadOf(source, event),
       identity: undefined
@@ -306,6 +306,15 @@ const jsonText = (event: unknown): string | undefined => {
     return JSON.stringify(event)
   } catch {
     return undefined
+  }
+}
+
+/** A function may use the object of a result again. What cannot be cloned is handed over as it is. */
+const snapshot = (value: unknown): unknown => {
+  try {
+    return structuredClone(value)
+  } catch {
+    return value
   }
 }
 

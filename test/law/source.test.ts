@@ -13,10 +13,7 @@ const four = { partitions: 4, partitionsDefault: 16 }
 
 /** Opens `clicks` and publishes these texts to its partition 1. */
 const withClicks = (adapter: Adapter, ...texts: readonly string[]) =>
-  Effect.andThen(
-    adapter.source.open("clicks", four),
-    adapter.sink.publish(texts.map((text) => record("clicks", 1, text)))
-  )
+  Effect.andThen(adapter.source.open("clicks", four), adapter.sink.publish(texts.map((text) => record("clicks", 1, text))))
 
 const laws: Readonly<Record<string, Law>> = {
   "I1 read answers what follows a position, in order and dense": Effect.fnUntraced(function* (adapter) {
@@ -46,7 +43,12 @@ const laws: Readonly<Record<string, Law>> = {
   }),
   "I1 a record comes as it was published: payload, headers, time": Effect.fnUntraced(function* (adapter) {
     yield* withClicks(adapter)
-    const headers = new Map([["traceparent", "00-1"], ["__proto__", "\u0000"], ["2", "é\ud83d\ude00"], ["1", ""]])
+    const headers = new Map([
+      ["traceparent", "00-1"],
+      ["__proto__", "\u0000"],
+      ["2", "é\ud83d\ude00"],
+      ["1", ""]
+    ])
     const payload = new Uint8Array([0, 255, 1])
     const published: NewRecord = { ...clicks, publishedAt: 1_700_000_000_123, headers, payload, identity: undefined }
     yield* adapter.sink.publish([published, { ...published, headers: new Map(), payload: new Uint8Array(0) }])
@@ -96,24 +98,34 @@ const laws: Readonly<Record<string, Law>> = {
     expect(yield* again.source.open("clicks", four)).toEqual(created)
   }),
   "I4 of many who open a topic at once, all get the same": Effect.fnUntraced(function* (adapter) {
-    const opens = Array.from({ length: 8 }, (_, index) => adapter.source.open("clicks", { partitions: undefined, partitionsDefault: index + 1 }))
+    const opens = Array.from({ length: 8 }, (_, index) =>
+      adapter.source.open("clicks", { partitions: undefined, partitionsDefault: index + 1 })
+    )
     const opened = yield* Effect.all(opens, { concurrency: "unbounded" })
     expect(new Set(opened.map(({ partitions, created }) => `${partitions} ${created}`)).size).toBe(1)
   }),
   "I5 arrival completes at once when there is something behind a position": Effect.fnUntraced(function* (adapter) {
     yield* withClicks(adapter, "a")
-    yield* adapter.source.arrival([{ topic: "clicks", partition: 0, after: 0 }, { ...clicks, after: 0 }])
+    yield* adapter.source.arrival([
+      { topic: "clicks", partition: 0, after: 0 },
+      { ...clicks, after: 0 }
+    ])
   }),
   "I5 arrival completes when a record comes, for each who waits": Effect.fnUntraced(function* (adapter) {
     yield* withClicks(adapter, "a")
-    const behind = [{ topic: "clicks", partition: 0, after: 0 }, { ...clicks, after: 1 }]
+    const behind = [
+      { topic: "clicks", partition: 0, after: 0 },
+      { ...clicks, after: 1 }
+    ]
     const waiting = yield* Effect.all([1, 2].map(() => Effect.forkChild(adapter.source.arrival(behind), { startImmediately: true })))
     yield* adapter.sink.publish([record("clicks", 1, "b")])
     for (const fiber of waiting) yield* Fiber.join(fiber)
   }),
   "I5 who stops waiting does not disturb who waits on": Effect.fnUntraced(function* (adapter) {
     yield* withClicks(adapter)
-    const [first, second] = yield* Effect.all([1, 2].map(() => Effect.forkChild(adapter.source.arrival([{ ...clicks, after: 0 }]), { startImmediately: true })))
+    const [first, second] = yield* Effect.all(
+      [1, 2].map(() => Effect.forkChild(adapter.source.arrival([{ ...clicks, after: 0 }]), { startImmediately: true }))
+    )
     if (first === undefined || second === undefined) throw new Error("two fibers")
     yield* Fiber.interrupt(first)
     yield* adapter.sink.publish([record("clicks", 1, "a")])

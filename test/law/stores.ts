@@ -57,9 +57,9 @@ export const temporaryDirectory: Effect.Effect<string, never, Scope.Scope> = Eff
   (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true }))
 )
 
-/** The code of the error that an effect fails with; a law breaks when it succeeds. */
-export const codeOf = <A, R>(effect: Effect.Effect<A, KeyfoldError, R>): Effect.Effect<string, A, R> =>
-  Effect.map(Effect.flip(effect), (error) => error.code)
+/** The code of the error that an effect fails with; "success" when it does not. */
+export const codeOf = <A, R>(effect: Effect.Effect<A, KeyfoldError, R>): Effect.Effect<string, never, R> =>
+  Effect.match(effect, { onFailure: (error) => error.code, onSuccess: () => "success" })
 
 export const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text))
 
@@ -93,9 +93,9 @@ const openSqlite = (directory: string): Effect.Effect<Adapter, KeyfoldError, Sco
   Effect.gen(function* () {
     const own = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
     let current = yield* Scope.fork(own)
-    const open: Effect.Effect<Adapter, KeyfoldError> = Effect.suspend(() => Effect.provideService(openDatabase(directory), Scope.Scope, current)).pipe(
-      Effect.map((database) => ({ ...portsOf(database), reopen }))
-    )
+    const open: Effect.Effect<Adapter, KeyfoldError> = Effect.suspend(() =>
+      Effect.provideService(openDatabase(directory), Scope.Scope, current)
+    ).pipe(Effect.map((database) => ({ ...portsOf(database), reopen })))
     const reopen: Effect.Effect<Adapter, KeyfoldError> = Effect.suspend(() => Scope.close(current, Exit.void)).pipe(
       Effect.andThen(Scope.fork(own)),
       Effect.tap((fresh) => Effect.sync(() => (current = fresh))),

@@ -290,6 +290,44 @@ export default job("held")
   .to(totals)
 `
 
+describe("several jobs", () => {
+  const dir = data("several jobs")
+  const module = file(
+    "several.ts",
+    `import { job, topic } from "keyfold"
+import { json } from "keyfold/codecs/json"
+import { clicks } from "./job.ts"
+
+const named = <T extends { user: string }>(name: string) => topic(name, { codec: json<T>(), key: (row) => row.user, partitions: 1 })
+const [seen, twice, broken] = [named<{ user: string }>("seen"), named<{ user: string }>("twice"), named<{ user: string }>("broken")]
+
+export const second = job("second").from(seen).flatMap((row) => [row, row]).to(twice)
+export const first = job("first").from(clicks).map(({ user }) => ({ user })).to(seen)
+export const failing = job("failing", { onError: "stop" }).from(broken).filter(() => { throw new Error("broken") }).to()
+
+setInterval(() => undefined, 1_000) // what a module has open does not keep the command alive
+`
+  )
+
+  test("that feed each other run one after the other when they run to an end; --job chooses", async () => {
+    await fed(`${click("ann", 1)}\n`, "publish", module, "clicks", ...dir)
+    const ran = await keyfold("run", module, "--until-caught-up", "--job", "second", "--job=first", ...dir)
+    expect(ran, ran.stderr).toMatchObject({ code: 0 })
+    expect(ran.stderr).toMatch(/first caught up.*\n.*\n.*second caught up/)
+    expect(valuesOf((await keyfold("tail", module, "twice", ...dir)).stdout)).toEqual([{ user: "ann" }, { user: "ann" }])
+  })
+
+  test("are drained when one of them fails, and the exit code is 1", async () => {
+    const running = new Running(["run", module, ...dir])
+    await running.says("running failing, first, second")
+    await fed('{"user":"ann"}\n', "publish", module, "broken", ...dir)
+    const ended = await running.ended
+    expect(ended, ended.stderr).toMatchObject({ code: 1 })
+    expect(ended.stderr).toContain("failing failed after")
+    for (const name of ["first", "second"]) expect(ended.stderr).toContain(`${name} drained after`)
+  })
+})
+
 describe("a reader that leaves", () => {
   test("closing stdout ends tail quietly with 0", async () => {
     const dir = data("closed stdout")

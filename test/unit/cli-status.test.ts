@@ -79,12 +79,14 @@ const figures: StatusFigures = {
 describe("status of a run", () => {
   test("a line", () => {
     expect(text(statusSpans("sessionize", figures))).toBe(
-      "sessionize  12,000 events/s · watermark 2026-01-01T00:00:00.000Z · 1 key · lag 56 · 3 late · 0 dead"
+      "sessionize  12,000 events/s · lag 56 · 1 key · 3 late · 0 dead · watermark 2026-01-01T00:00:00.000Z"
     )
   })
 
   test("what is not known yet", () => {
-    expect(text(statusSpans("s", { ...figures, watermarkMs: undefined, lag: undefined }))).toContain("watermark - · 1 key · lag ?")
+    expect(text(statusSpans("s", { ...figures, watermarkMs: undefined, lag: undefined }))).toContain(
+      "lag ? · 1 key · 3 late · 0 dead · watermark -"
+    )
   })
 
   test("dead letters and late events stand out", () => {
@@ -141,14 +143,14 @@ const published: PublishFigures = { lines: 12_000, verbatim: 0, leftOut: 0, byte
 
 describe("progress of a publish", () => {
   const rows: readonly (readonly [what: string, figures: PublishFigures, shown: string])[] = [
-    ["half a file", published, "[############            ]  50 % · 12,000 lines · 4,000 lines/s · 3.0 s left"],
-    ["nothing yet", { ...published, lines: 0, bytesRead: 0, elapsedMs: 0 }, `[${" ".repeat(24)}]   0 % · 0 lines · 0 lines/s`],
-    ["a file that grew", { ...published, bytesRead: 2_000 }, `[${"#".repeat(24)}] 100 % · 12,000 lines · 4,000 lines/s · 0.0 s left`],
-    ["an empty file", { ...published, lines: 0, bytesRead: 0, bytesTotal: 0 }, "0 lines · 0 lines/s · 0 B"],
+    ["half a file", published, "[############            ]  50 % · 3.0 s left · 4,000 lines/s · 12,000 lines"],
+    ["nothing yet", { ...published, lines: 0, bytesRead: 0, elapsedMs: 0 }, `[${" ".repeat(24)}]   0 % · 0 lines/s · 0 lines`],
+    ["a file that grew", { ...published, bytesRead: 2_000 }, `[${"#".repeat(24)}] 100 % · 0.0 s left · 4,000 lines/s · 12,000 lines`],
+    ["an empty file", { ...published, lines: 0, bytesRead: 0, bytesTotal: 0 }, "0 lines/s · 0 lines · 0 B"],
     [
       "a pipe",
       { ...published, bytesTotal: undefined, verbatim: 2, leftOut: 1 },
-      "12,000 lines · 4,000 lines/s · 500 B · 2 verbatim · 1 left out"
+      "4,000 lines/s · 12,000 lines · 500 B · 2 verbatim · 1 left out"
     ]
   ]
   for (const [what, at, shown] of rows) test(what, () => expect(text([...barSpans(at), ...progressSpans(at)])).toBe(shown))

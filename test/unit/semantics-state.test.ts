@@ -362,12 +362,26 @@ describe("initial state", () => {
       })
       .to()
     await using kit = await harness(definition)
-    expect((await kit.turn([])).removed).toEqual(["gone"])
+    await kit.turn([])
     expect(calls).toEqual(["gone(0)1", "kept(0)2"])
     await kit.restart()
     await kit.turn([row("gone"), row("other")])
     expect(calls.slice(2)).toEqual(["gone(1)", "other(1)"])
     expect(kit.keys()).toEqual(["kept"])
+  })
+
+  test("a key of it that the first call removes counts as removed (G20)", async () => {
+    const definition = job("lab")
+      .from(rows)
+      .groupByKey()
+      .flatMapGroupsWithState({ state: json<number>(), initialState: [["gone", 1]] }, (_key, _events, state) => {
+        state.remove()
+        return []
+      })
+      .to()
+    await using kit = await harness(definition)
+    expect(await kit.turn([])).toMatchObject({ updated: [], removed: ["gone"] })
+    expect([kit.state("gone"), kit.keys()]).toEqual([undefined, []])
   })
 
   test("before the first turn a restart changes nothing: the first turn still calls it, once (G20)", async () => {
