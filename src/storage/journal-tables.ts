@@ -130,7 +130,7 @@ class JournalTable implements StoredJournal {
   keepDeliveries(revision: number, deliveries: readonly Delivery[]): void {
     const insert = this.#connection.prepare("INSERT INTO delivery VALUES(?, ?, ?, ?, ?, ?)")
     deliveries.forEach(({ sink, values }, delivery) => {
-      values.forEach((value, sequence) => insert.run(this.#id, revision, delivery, sequence, sink, value))
+      for (const [sequence, value] of values.entries()) insert.run(this.#id, revision, delivery, sequence, sink, value)
     })
   }
 
