@@ -89,7 +89,8 @@ class JournalTable implements StoredJournal {
     try {
       return keys.map((key) => this.#load(key))
     } finally {
-      this.#connection.prepare("ROLLBACK").run()
+      // SQLite has rolled back by itself after some errors.
+      if (this.#connection.inTransaction) this.#connection.prepare("ROLLBACK").run()
     }
   }
 
@@ -129,9 +130,9 @@ class JournalTable implements StoredJournal {
 
   keepDeliveries(revision: number, deliveries: readonly Delivery[]): void {
     const insert = this.#connection.prepare("INSERT INTO delivery VALUES(?, ?, ?, ?, ?, ?)")
-    deliveries.forEach(({ sink, values }, delivery) => {
+    for (const [delivery, { sink, values }] of deliveries.entries()) {
       for (const [sequence, value] of values.entries()) insert.run(this.#id, revision, delivery, sequence, sink, value)
-    })
+    }
   }
 
   forgetDeliveries(upTo: number): void {

@@ -79,7 +79,11 @@ describe("a turn", () => {
   test("passes its events through the codec", async () => {
     const seen: unknown[] = []
     const dates = topic("dates", { codec: json<{ at: Date | string; none?: undefined }>(), key: () => "" })
-    const definition = job("lab").from(dates).groupByKey().mapGroupsWithState({ state }, (_key, events) => seen.push(...events)).to()
+    const definition = job("lab")
+      .from(dates)
+      .groupByKey()
+      .mapGroupsWithState({ state }, (_key, events) => seen.push(...events))
+      .to()
     await using kit = await harness(definition)
     const sent = { at: new Date(0), none: undefined }
     await kit.turn([sent])
@@ -91,6 +95,18 @@ describe("a turn", () => {
     await using kit = await harness(byNumber())
     expect(await codeOf(() => kit.turn([row("a", 1)], { from: others }))).toBe("illegal-argument")
     expect((await kit.turn([])).outputs).toEqual([])
+  })
+
+  test("refuses an event that no codec could write, takes none of the turn, and stays where it was", async () => {
+    const counts = topic("counts", { codec: json<unknown>(), key: () => "" })
+    const definition = job("lab")
+      .from(counts)
+      .groupByKey()
+      .mapGroupsWithState({ state }, (_key, events, group) => [group.getCurrentProcessingTimeMs(), ...events])
+      .to()
+    await using kit = await harness(definition)
+    expect(await codeOf(() => kit.turn([1, 2n], { now: 9 }))).toBe("encode-failed")
+    expect((await kit.turn([3], { now: 5 })).outputs).toEqual([[5, 3]])
   })
 
   test("takes any iterable", async () => {
@@ -125,13 +141,23 @@ describe("a turn", () => {
       .to()
     await using kit = await harness(definition)
     const turn = await kit.turn([row("a"), row("bb"), row("ccc"), row("d")])
-    expect([turn.outputs, turn.outputsOf(side)]).toEqual([[[1, 1, 3], [0, 2]], ["a,d", "bb", "ccc"]])
+    expect([turn.outputs, turn.outputsOf(side)]).toEqual([
+      [
+        [1, 1, 3],
+        [0, 2]
+      ],
+      ["a,d", "bb", "ccc"]
+    ])
     const next = await kit.turn([row("e")])
     expect([next.outputs, next.outputsOf(side)]).toEqual([[[1, 1]], ["e"]])
   })
 
   test("does not change an earlier turn's result", async () => {
-    const definition = job("lab").from(rows).groupByKey().mapGroupsWithState({ state }, (key) => key).to(side)
+    const definition = job("lab")
+      .from(rows)
+      .groupByKey()
+      .mapGroupsWithState({ state }, (key) => key)
+      .to(side)
     await using kit = await harness(definition)
     const first = await kit.turn([row("a")])
     await kit.turn([row("b")])
@@ -232,7 +258,12 @@ describe("initialState of the harness", () => {
         return key
       })
       .to()
-    await using kit = await harness(definition, { initialState: new Map([["b", { n: 2 }], ["a", { n: 1 }]]) })
+    await using kit = await harness(definition, {
+      initialState: new Map([
+        ["b", { n: 2 }],
+        ["a", { n: 1 }]
+      ])
+    })
     expect([calls, kit.keys(), kit.keys("stage-1"), kit.state("b")]).toEqual([[], ["a", "b"], [], { n: 2 }])
     expect(await kit.turn([])).toMatchObject({ outputs: [], updated: [], removed: [] })
     await kit.turn([row("b"), row("c")])
@@ -312,7 +343,8 @@ describe("groupState", () => {
   })
 
   test("takes 0, the empty text, false and an empty array as values (G4)", () => {
-    for (const value of [0, "", false, []]) expect([groupState<unknown>({ value }).exists, groupState<unknown>({ value }).get()]).toEqual([true, value])
+    for (const value of [0, "", false, []])
+      expect([groupState<unknown>({ value }).exists, groupState<unknown>({ value }).get()]).toEqual([true, value])
   })
 
   test("says what the function did: updated, removed, timeoutAt", () => {

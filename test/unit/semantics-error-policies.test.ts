@@ -169,20 +169,23 @@ describe("a timeout call that throws", () => {
     const definition = job("lab", options)
       .from(rows)
       .groupByKey()
-      .flatMapGroupsWithState({ state: json<{ n: number }>(), timeout: "processing-time", emits: [side] }, function* (key, events, state, context) {
-        calls.push(state.hasTimedOut ? `${key}!` : key)
-        if (!state.hasTimedOut) {
-          state.update({ n: events[0]?.n ?? 0 })
-          state.setTimeoutDuration(10)
-          return
+      .flatMapGroupsWithState(
+        { state: json<{ n: number }>(), timeout: "processing-time", emits: [side] },
+        function* (key, events, state, context) {
+          calls.push(state.hasTimedOut ? `${key}!` : key)
+          if (!state.hasTimedOut) {
+            state.update({ n: events[0]?.n ?? 0 })
+            state.setTimeoutDuration(10)
+            return
+          }
+          state.get().n = 99
+          state.remove()
+          state.setTimeoutDuration(5)
+          context.emitTo(side, key)
+          yield key
+          if (key === "bad") throw new Error("in the timeout")
         }
-        state.get().n = 99
-        state.remove()
-        state.setTimeoutDuration(5)
-        context.emitTo(side, key)
-        yield key
-        if (key === "bad") throw new Error("in the timeout")
-      })
+      )
       .to()
     return { calls, definition }
   }
@@ -192,7 +195,9 @@ describe("a timeout call that throws", () => {
     await using kit = await harness(definition)
     await kit.turn([row("bad", 7), row("good", 8)])
     const turn = await kit.advanceTo(11)
-    expect(turn.dead).toMatchObject([{ code: "function-failed", message: expect.stringContaining("in the timeout"), key: "bad", stage: "stage-1" }])
+    expect(turn.dead).toMatchObject([
+      { code: "function-failed", message: expect.stringContaining("in the timeout"), key: "bad", stage: "stage-1" }
+    ])
     expect(turn.dead[0]).not.toHaveProperty("value")
     expect([turn.outputs, turn.outputsOf(side), turn.removed]).toEqual([["good"], ["good"], ["good"]])
     expect(kit.state("bad")).toEqual({ n: 7 })

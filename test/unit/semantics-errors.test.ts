@@ -195,7 +195,13 @@ describe("dead letters", () => {
       return value as Row
     }
     const strict = topic("strict", { codec: json<Row>({ validate }), key: ({ key }) => key })
-    await using kit = await harness(job("lab").from(strict).groupByKey().mapGroupsWithState({ state: json<number>() }, (key) => key).to())
+    await using kit = await harness(
+      job("lab")
+        .from(strict)
+        .groupByKey()
+        .mapGroupsWithState({ state: json<number>() }, (key) => key)
+        .to()
+    )
     const turn = await kit.turn([row("a"), failing("b"), row("c")])
     expect(turn.outputs).toEqual(["a", "c"])
     expect(turn.dead).toMatchObject([{ code: "decode-failed", message: expect.stringContaining("refused by the schema") }])
@@ -262,10 +268,14 @@ describe("what a failed call put out", () => {
 
   test("is discarded from every sink when the last of them refuses it (G23)", async () => {
     const numbers = topic("numbers", { codec: { ...json<unknown>(), encode: refuseTexts }, key: () => "" })
-    const definition = job("lab").from(rows).groupByKey().mapGroupsWithState({ state: json<number>() }, (_key, [first], state) => {
-      state.update(1)
-      return first?.fails === true ? "text" : 1
-    }).to(results, numbers)
+    const definition = job("lab")
+      .from(rows)
+      .groupByKey()
+      .mapGroupsWithState({ state: json<number>() }, (_key, [first], state) => {
+        state.update(1)
+        return first?.fails === true ? "text" : 1
+      })
+      .to(results, numbers)
     await using kit = await harness(definition)
     const turn = await kit.turn([failing("a"), row("b")])
     expect([turn.outputs, turn.outputsOf(results), turn.outputsOf(numbers)]).toEqual([[1], [1], [1]])
@@ -302,7 +312,8 @@ describe("what a failed call put out", () => {
       return (key === "bad" ? answer : what === "a promise" ? 1 : []) as never
     }
     const state = json<number>()
-    const definition = what === "a promise" ? grouped.mapGroupsWithState({ state }, run).to() : grouped.flatMapGroupsWithState({ state }, run).to()
+    const definition =
+      what === "a promise" ? grouped.mapGroupsWithState({ state }, run).to() : grouped.flatMapGroupsWithState({ state }, run).to()
     await using kit = await harness(definition)
     const turn = await kit.turn([row("bad"), row("good")])
     expect([turn.dead.length, kit.keys()]).toEqual([1, ["good"]])

@@ -33,14 +33,17 @@ const union = ({ shuffled = false, ...options }: Settings = {}) => {
 }
 
 describe("several inputs", () => {
-  test.each([[false], [true]])("the watermark is their minimum; one that has shown no row holds it at 0 (W5; shuffled: %s)", async (shuffled) => {
-    await using kit = await harness(union({ shuffled }))
-    expect(await kit.turn([row(1_000)], { from: left })).toMatchObject({ watermark: 0, outputs: ["a"] })
-    expect(await kit.turn([row(400, "b")], { from: right })).toMatchObject({ watermark: 400, outputs: ["b"] })
-    expect(await kit.turn([row(401, "c")], { from: right })).toMatchObject({ watermark: 401, outputs: ["c", "b!"] })
-    expect(await kit.turn([row(5_000, "d")], { from: left })).toMatchObject({ watermark: 401, outputs: ["d"] })
-    expect(await kit.turn([row(1_001, "e")], { from: right })).toMatchObject({ watermark: 1_001, outputs: ["e", "c!", "a!"] })
-  })
+  test.each([[false], [true]])(
+    "the watermark is their minimum; one that has shown no row holds it at 0 (W5; shuffled: %s)",
+    async (shuffled) => {
+      await using kit = await harness(union({ shuffled }))
+      expect(await kit.turn([row(1_000)], { from: left })).toMatchObject({ watermark: 0, outputs: ["a"] })
+      expect(await kit.turn([row(400, "b")], { from: right })).toMatchObject({ watermark: 400, outputs: ["b"] })
+      expect(await kit.turn([row(401, "c")], { from: right })).toMatchObject({ watermark: 401, outputs: ["c", "b!"] })
+      expect(await kit.turn([row(5_000, "d")], { from: left })).toMatchObject({ watermark: 401, outputs: ["d"] })
+      expect(await kit.turn([row(1_001, "e")], { from: right })).toMatchObject({ watermark: 1_001, outputs: ["e", "c!", "a!"] })
+    }
+  )
 
   test("each input may have a watermark of its own, with its own delay (W5)", async () => {
     const definition = job("union")
@@ -57,12 +60,15 @@ describe("several inputs", () => {
 })
 
 describe("idleness", () => {
-  test.each([[false], [true]])("an input idle for longer than 1 minute no longer holds the minimum (W6; shuffled: %s)", async (shuffled) => {
-    await using kit = await harness(union({ shuffled }))
-    await kit.turn([row(1_000)], { from: left, now: 0 })
-    expect((await kit.turn([row(2_000, "b")], { from: left, now: 60_000 })).watermark).toBe(0)
-    expect(await kit.turn([row(3_000, "c")], { from: left, now: 60_001 })).toMatchObject({ watermark: 3_000, outputs: ["c", "a!", "b!"] })
-  })
+  test.each([[false], [true]])(
+    "an input idle for longer than 1 minute no longer holds the minimum (W6; shuffled: %s)",
+    async (shuffled) => {
+      await using kit = await harness(union({ shuffled }))
+      await kit.turn([row(1_000)], { from: left, now: 0 })
+      expect((await kit.turn([row(2_000, "b")], { from: left, now: 60_000 })).watermark).toBe(0)
+      expect(await kit.turn([row(3_000, "c")], { from: left, now: 60_001 })).toMatchObject({ watermark: 3_000, outputs: ["c", "a!", "b!"] })
+    }
+  )
 
   test("what becomes due by idleness fires without any row (W6, W2)", async () => {
     await using kit = await harness(union({ idleAfter: "1 minute" }))

@@ -93,10 +93,7 @@ describe("keys", () => {
       { user: "u", device: 1 },
       { device: 1, user: "u" }
     ],
-    [
-      { a: { c: [1, null], b: true } },
-      { a: { b: true, c: [1, null] } }
-    ],
+    [{ a: { c: [1, null], b: true } }, { a: { b: true, c: [1, null] } }],
     [1, 1.0],
     [1e21, 1000000000000000000000],
     ["\u{1f600}", "\ud83d\ude00"]
@@ -145,7 +142,10 @@ describe("keys", () => {
   ]
   test.each(invalid)("%s is no key: its row is a dead letter, the others go on (G21)", async (_what, key) => {
     for (const shuffled of [false, true]) {
-      const names = topic("names", { codec: json<{ name: string }>(), key: ({ name }) => (name === "bad" && !shuffled ? key : name) as string })
+      const names = topic("names", {
+        codec: json<{ name: string }>(),
+        key: ({ name }) => (name === "bad" && !shuffled ? key : name) as string
+      })
       const flow = job("lab").from(names)
       const grouped = shuffled ? flow.groupByKey(({ name }) => (name === "bad" ? key : name) as string) : flow.groupByKey()
       const definition = grouped.mapGroupsWithState({ state: json<number>() }, (name) => name).to()
@@ -226,7 +226,10 @@ interface Cut {
 const cuts = fc.array(fc.record({ length: fc.integer({ min: 1, max: 12 }), restart: fc.boolean() }), { maxLength: 60 })
 
 interface Kit {
-  turn(events: Iterable<Click>, options: { now: number }): Promise<{ readonly outputs: readonly unknown[]; readonly late: readonly unknown[] }>
+  turn(
+    events: Iterable<Click>,
+    options: { now: number }
+  ): Promise<{ readonly outputs: readonly unknown[]; readonly late: readonly unknown[] }>
   restart(): Promise<void>
 }
 
@@ -266,15 +269,18 @@ const sessionsByHand = (events: readonly Click[]): Record<string, unknown[]> => 
 }
 
 describe("turns", () => {
-  test.each([[false], [true]])(`the same sessions, in order per key, wherever the log is cut (G22; shuffled: %s, SEED=${seed})`, async (shuffled) => {
-    const property = fc.asyncProperty(logs, cuts, async (log, cut) => {
-      const events = clicksOf(log)
-      await using kit = await harness(sessionJob(shuffled))
-      expect(byUser(await outputsOver(kit, events, cut))).toEqual(sessionsByHand(events))
-      expect(kit.keys().filter((key) => key !== "end")).toEqual([])
-    })
-    await fc.assert(property, { seed, numRuns: 100 })
-  })
+  test.each([[false], [true]])(
+    `the same sessions, in order per key, wherever the log is cut (G22; shuffled: %s, SEED=${seed})`,
+    async (shuffled) => {
+      const property = fc.asyncProperty(logs, cuts, async (log, cut) => {
+        const events = clicksOf(log)
+        await using kit = await harness(sessionJob(shuffled))
+        expect(byUser(await outputsOver(kit, events, cut))).toEqual(sessionsByHand(events))
+        expect(kit.keys().filter((key) => key !== "end")).toEqual([])
+      })
+      await fc.assert(property, { seed, numRuns: 100 })
+    }
+  )
 
   test(`the same running totals of two chained stages, in order per key, wherever the log is cut (G22; SEED=${seed})`, async () => {
     const totals = job("cuts")

@@ -201,7 +201,12 @@ describe("setting", () => {
 
   test("in a job a set of the wrong kind fails the call, and is told apart from an illegal argument (G13)", async () => {
     const codes: string[] = []
-    const { kit } = await lab("none", (state) => codes.push(codeOf(() => state.setTimeoutDuration(1)), codeOf(() => state.setTimeoutTimestamp(1))))
+    const { kit } = await lab("none", (state) =>
+      codes.push(
+        codeOf(() => state.setTimeoutDuration(1)),
+        codeOf(() => state.setTimeoutTimestamp(1))
+      )
+    )
     await kit.turn([row("a")])
     expect(codes).toEqual(["unsupported-operation", "unsupported-operation"])
   })
@@ -244,19 +249,60 @@ describe("texts", () => {
     const timestamp = groupState({ timeout: "event-time", watermark: 0 })
     timestamp.setTimeoutTimestamp(1, text)
     expect(timestamp.timeoutAt).toBe(1 + ms)
-    await using kit = await harness(job("lab").from(rows).withWatermark(({ at }) => at, text).groupByKey().mapGroupsWithState({ state: json<number>() }, () => 0).to())
+    await using kit = await harness(
+      job("lab")
+        .from(rows)
+        .withWatermark(({ at }) => at, text)
+        .groupByKey()
+        .mapGroupsWithState({ state: json<number>() }, () => 0)
+        .to()
+    )
     expect((await kit.turn([row("a", ms + 17)])).watermark).toBe(17)
   })
 
-  const refused = ["", " ", "interval", "10", "seconds", "10s", "5 m", "1h", "1 hr", "10 sec", "2 mins", "1 fortnight", "ten seconds", "PT10S"]
-  const refusedToo = ["1.5 hours", "0.5 minutes", "1.5 milliseconds", "1.1234567890 seconds", "1 hour -61 minutes", "-1 day", "interval '1' day"]
-  const refusedAgain = ["'1 day'", "1 hour, 30 minutes", "1:30", "1 hour 30", "1e3 seconds", "1,5 seconds", "1 second garbage", "10\u00a0seconds"]
+  const refused = [
+    "",
+    " ",
+    "interval",
+    "10",
+    "seconds",
+    "10s",
+    "5 m",
+    "1h",
+    "1 hr",
+    "10 sec",
+    "2 mins",
+    "1 fortnight",
+    "ten seconds",
+    "PT10S"
+  ]
+  const refusedToo = [
+    "1.5 hours",
+    "0.5 minutes",
+    "1.5 milliseconds",
+    "1.1234567890 seconds",
+    "1 hour -61 minutes",
+    "-1 day",
+    "interval '1' day"
+  ]
+  const refusedAgain = [
+    "'1 day'",
+    "1 hour, 30 minutes",
+    "1:30",
+    "1 hour 30",
+    "1e3 seconds",
+    "1,5 seconds",
+    "1 second garbage",
+    "10\u00a0seconds"
+  ]
   test.each([...refused, ...refusedToo, ...refusedAgain])("%j is refused (G15)", (text) => {
     const duration = groupState({ timeout: "processing-time" })
     expect(codeOf(() => duration.setTimeoutDuration(text))).toBe("illegal-argument")
     const timestamp = groupState({ timeout: "event-time", watermark: 0 })
     expect(codeOf(() => timestamp.setTimeoutTimestamp(1, text))).toBe("illegal-argument")
-    const flow = job("lab").from(rows).withWatermark(({ at }) => at, text)
+    const flow = job("lab")
+      .from(rows)
+      .withWatermark(({ at }) => at, text)
     expect(codeOf(() => flow.to())).toBe("job-invalid")
   })
 })

@@ -190,3 +190,64 @@ test(`any script of rows, clocks and restarts calls whom the rules say, in their
   })
   await fc.assert(property, { seed, numRuns: 200 })
 })
+
+interface TimedStep {
+  readonly restart: boolean
+  readonly rows: readonly { readonly key: string; readonly at: number; readonly ahead: number }[]
+}
+const timedSteps = fc.array(
+  fc.record({
+    restart: fc.boolean(),
+    rows: fc.array(
+      fc.record({ key: fc.constantFrom("a", "b", face, tilde), at: fc.integer({ min: -3, max: 12 }), ahead: fc.nat({ max: 8 }) }),
+      {
+        maxLength: 4
+      }
+    )
+  }),
+  { maxLength: 12 }
+)
+
+/** Event time by the rules, for one input without delay: what is called, what is late, where the watermark is. */
+class EventTimeModel {
+  readonly calls: Call[] = []
+  readonly armed = new Map<string, number>()
+  watermark = 0
+
+  turn(events: readonly Row[]): Row[] {
+    const late = events.filter(({ at }) => at <= this.watermark)
+    const data = new Map(events.filter(({ at }) => at > this.watermark).map((event) => [event.key, event.timeoutAt]))
+    for (const [key, timeoutAt] of data) {
+      this.calls.push({ key, timedOut: false, clock: this.watermark })
+      this.armed.delete(key)
+      if (timeoutAt > 0) this.armed.set(key, timeoutAt)
+    }
+    this.watermark = Math.max(this.watermark, ...events.map(({ at }) => at))
+    const due = [...this.armed].filter(([, timeoutAt]) => timeoutAt < this.watermark)
+    due.sort(([left, leftAt], [right, rightAt]) => leftAt - rightAt || byBytes(left, right))
+    for (const [key] of due) {
+      this.calls.push({ key, timedOut: true, clock: this.watermark })
+      this.armed.delete(key)
+    }
+    return late
+  }
+}
+
+test(`any script of event times and restarts calls whom the rules say, in their order (W1-W4, G2, G6, G8, G10, G11, T4; SEED=${seed})`, async () => {
+  const property = fc.asyncProperty(timedSteps, async (script) => {
+    const calls: Call[] = []
+    const model = new EventTimeModel()
+    await using kit = await event(calls)
+    for (const step of script) {
+      if (step.restart) await kit.restart()
+      const from = model.watermark
+      // A timeout at the watermark itself is legal (G14).
+      const events = step.rows.map(({ key, at, ahead }) => row(key, ahead === 0 ? 0 : Math.max(1, from + ahead - 1), from + at))
+      const late = model.turn(events)
+      expect(await kit.turn(events)).toMatchObject({ late, dead: [], watermark: model.watermark })
+      expect(kit.keys()).toEqual([...model.armed.keys()].sort(byBytes))
+    }
+    expect(calls).toEqual(model.calls)
+  })
+  await fc.assert(property, { seed, numRuns: 300 })
+})

@@ -133,18 +133,21 @@ describe("W3: late rows", () => {
     ["none", "drop", true],
     ["processing-time", "drop", true]
   ]
-  test.each(kinds)("with timeout %s and late: %s, late rows are dropped: %s; a late topic gets what is dropped (W3)", async (timeout, late, dropped) => {
-    const settings = { timeout, ...(late === undefined ? {} : { rowsThatAreLate: late }) }
-    for (const withTopic of [false, true]) {
-      await using kit = await harness(lab(0, { ...settings, ...(withTopic ? { late: lateRows } : {}) }))
-      await kit.turn([row(1_000, "tick")])
-      const turn = await kit.turn([row(400), row(1_001), row(1_000)])
-      expect(turn.late).toEqual(dropped ? [row(400), row(1_000)] : [])
-      expect(turn.outputs[0]).toEqual(dropped ? "a:1001@1000" : "a:400,1001,1000@1000")
-      if (withTopic) expect(turn.outputsOf(lateRows)).toEqual(turn.late)
-      expect(turn.dead).toEqual([])
+  test.each(kinds)(
+    "with timeout %s and late: %s, late rows are dropped: %s; a late topic gets what is dropped (W3)",
+    async (timeout, late, dropped) => {
+      const settings = { timeout, ...(late === undefined ? {} : { rowsThatAreLate: late }) }
+      for (const withTopic of [false, true]) {
+        await using kit = await harness(lab(0, { ...settings, ...(withTopic ? { late: lateRows } : {}) }))
+        await kit.turn([row(1_000, "tick")])
+        const turn = await kit.turn([row(400), row(1_001), row(1_000)])
+        expect(turn.late).toEqual(dropped ? [row(400), row(1_000)] : [])
+        expect(turn.outputs[0]).toEqual(dropped ? "a:1001@1000" : "a:400,1001,1000@1000")
+        if (withTopic) expect(turn.outputsOf(lateRows)).toEqual(turn.late)
+        expect(turn.dead).toEqual([])
+      }
     }
-  })
+  )
 
   test.each([[false], [true]])("the late topic gets the event as it was at withWatermark (W3; shuffled: %s)", async (shuffled) => {
     const flow = job("lab")
@@ -206,7 +209,12 @@ describe("W8: event times", () => {
       .to()
     await using kit = await harness(definition)
     const turn = await kit.turn([row(10), row(999, "bad"), row(11, "b")])
-    expect(turn, what).toMatchObject({ outputs: ["a", "b"], watermark: 11, late: [], dead: [{ code: "event-time-invalid", value: row(999, "bad") }] })
+    expect(turn, what).toMatchObject({
+      outputs: ["a", "b"],
+      watermark: 11,
+      late: [],
+      dead: [{ code: "event-time-invalid", value: row(999, "bad") }]
+    })
     expect(turn.dead).toHaveLength(1)
   })
 
@@ -248,10 +256,17 @@ describe("W8: event times", () => {
 })
 
 test("a second withWatermark on one input is refused, a first one behind a stage is not (W2)", () => {
-  const once = job("lab").from(rows).withWatermark(({ at }) => at, 0)
+  const once = job("lab")
+    .from(rows)
+    .withWatermark(({ at }) => at, 0)
   const refused = (): unknown => once.withWatermark(({ at }) => at, "1 second").to()
   expect(refused).toThrow(KeyfoldError)
   const behind = once.groupByKey().mapGroupsWithState({ state: json<number>() }, (key, [first]) => ({ key, at: first?.at ?? 0 }))
   expect(() => behind.withWatermark(({ at }) => at, 0).to()).not.toThrow()
-  expect(() => behind.withWatermark(({ at }) => at, 0).withWatermark(({ at }) => at, 0).to()).toThrow(KeyfoldError)
+  expect(() =>
+    behind
+      .withWatermark(({ at }) => at, 0)
+      .withWatermark(({ at }) => at, 0)
+      .to()
+  ).toThrow(KeyfoldError)
 })
