@@ -89,3 +89,13 @@ export const asKeyfoldError = (thrown: unknown, code: ErrorCode, what: string): 
   if (thrown instanceof InvariantError) throw thrown
   return thrown instanceof KeyfoldError ? thrown : new KeyfoldError(code, `${what}: ${reasonOf(thrown)}`, { cause: thrown })
 }
+
+/** Any value in a message, short and without ever throwing. */
+export const shown = (value: unknown): string => {
+  try {
+    const text = typeof value === "bigint" ? `${value}n` : (JSON.stringify(value) ?? String(value))
+    return text.length > 80 ? `${text.slice(0, 77)}...` : text
+  } catch {
+    return reasonOf(value)
+  }
+}

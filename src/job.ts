@@ -106,8 +106,8 @@ class Builder {
     this.#draft = draft
   }
 
-  from(source: unknown, options: { readonly startAt?: unknown; readonly through?: (events: unknown) => unknown } = {}): Builder {
-    const joined: SourceDraft = { source, startAt: options.startAt, steps: stepsThrough(options.through) }
+  from(source: unknown, options?: { readonly startAt?: unknown; readonly through?: (events: unknown) => unknown }): Builder {
+    const joined: SourceDraft = { source, startAt: options?.startAt, steps: stepsThrough(options?.through) }
     return new Builder({ ...this.#draft, sources: [...this.#draft.sources, joined] })
   }
 
@@ -139,8 +139,8 @@ class Builder {
     return this.#then({ kind: "stage", mode: "flatMap", options, run, name: undefined })
   }
 
-  actor(actor: { readonly run?: unknown }, options: { readonly name?: string } = {}): Builder {
-    return this.#then({ kind: "stage", mode: "flatMap", options: actor, run: actor?.run, name: options.name })
+  actor(actor: { readonly run?: unknown }, options?: { readonly name?: string }): Builder {
+    return this.#then({ kind: "stage", mode: "flatMap", options: actor, run: actor?.run, name: options?.name })
   }
 
   to(...sinks: readonly unknown[]): FinishedJob {

@@ -1,25 +1,32 @@
 /** Names: every stage and topic of a job must be usable in a journal and a subject, and mean one thing. */
-import { failWithFaults, KeyfoldError } from "./errors.ts"
+import { failWithFaults, KeyfoldError, shown } from "./errors.ts"
 import type { SinkDefinition } from "./model/stage.ts"
 import { definitionOf, partitionsMax, type StreamDefinition, type TopicDefinition } from "./model/topic.ts"
 import { deadLetterTopicName, intakeName, internalTopicName, type Plan } from "./plan.ts"
 import type { FaultList } from "./plan-parts.ts"
 
-const nameShape = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$/
+const nameShape = /^[A-Za-z0-9_][A-Za-z0-9_-]*$/
 
-/** Whether a text may name a topic, job or stage; a dot, space, `*` or `>` would mean something else in a NATS subject. */
-export const isUsableName = (name: unknown): name is string => typeof name === "string" && nameShape.test(name)
+/** Jobs and stages; a topic's name may be a job's and a stage's together. */
+const nameLengthMax = 60
+const topicNameLengthMax = 150
 
-export const nameRule = "1 to 100 letters, digits, - and _, not beginning with -"
+/** Whether a text may name a job or stage; a dot, space, `*` or `>` would mean something else in a NATS subject. */
+export const isUsableName = (name: unknown): name is string => isTopicName(name) && name.length <= nameLengthMax
+
+const isTopicName = (name: unknown): name is string => typeof name === "string" && name.length <= topicNameLengthMax && nameShape.test(name)
+
+export const nameRule = `1 to ${nameLengthMax} letters, digits, - and _, not beginning with -`
+const topicNameRule = `1 to ${topicNameLengthMax} letters, digits, - and _, not beginning with -`
 
 export const checkNames = (plan: Plan, name: unknown, faults: FaultList): void => {
-  if (!isUsableName(name)) faults.add(`the job's name must be ${nameRule}, got ${JSON.stringify(name)}`)
+  if (!isUsableName(name)) faults.add(`the job's name must be ${nameRule}, got ${shown(name)}`)
   const seen = new Set<string>()
   plan.stages.forEach((stage, index) => {
-    if (!isUsableName(stage.name)) faults.add(`the name of a stage must be ${nameRule}, got ${JSON.stringify(stage.name)}`)
+    if (!isUsableName(stage.name)) faults.add(`the name of a stage must be ${nameRule}, got ${shown(stage.name)}`)
     if (stage.name === intakeName && (index > 0 || stage.actor !== undefined)) {
       faults.add(`the stage name "${intakeName}" is keyfold's own: choose another`)
-    } else if (seen.has(stage.name)) faults.add(`two stages are called ${JSON.stringify(stage.name)}: a stage's name names its journal`)
+    } else if (seen.has(stage.name)) faults.add(`two stages are called ${shown(stage.name)}: a stage's name names its journal`)
     seen.add(stage.name)
   })
 }
@@ -27,10 +34,10 @@ export const checkNames = (plan: Plan, name: unknown, faults: FaultList): void =
 /** Faults of a topic by itself; empty when it can be created. */
 export const topicFaults = (topic: TopicDefinition): string[] => {
   const faults: string[] = []
-  if (!isUsableName(topic.name)) faults.push(`the name of a topic must be ${nameRule}, got ${JSON.stringify(topic.name)}`)
+  if (!isTopicName(topic.name)) faults.push(`the name of a topic must be ${topicNameRule}, got ${shown(topic.name)}`)
   const { partitions } = topic
   if (partitions !== undefined && !(Number.isInteger(partitions) && partitions >= 1 && partitions <= partitionsMax)) {
-    faults.push(`partitions of the topic ${topic.name} must be an integer from 1 to ${partitionsMax}, got ${String(partitions)}`)
+    faults.push(`partitions of the topic ${topic.name} must be an integer from 1 to ${partitionsMax}, got ${shown(partitions)}`)
   }
   if (typeof topic.codec?.encode !== "function" || typeof topic.codec.decode !== "function") {
     faults.push(`the topic ${topic.name} needs a codec, such as json()`)
@@ -47,10 +54,10 @@ export const checkTopics = (plan: Plan, faults: FaultList): void => {
     if (definition.kind === "topic") for (const message of topicFaults(definition)) faults.add(message)
     const earlier = declared.get(definition.name)
     if (earlier !== undefined && earlier !== definition) {
-      faults.add(`two different topics or sinks are called ${JSON.stringify(definition.name)}: declare it once and use that`)
+      faults.add(`two different topics or sinks are called ${shown(definition.name)}: declare it once and use that`)
     }
     const taken = own.get(definition.name)
-    if (taken !== undefined) faults.add(`the name ${JSON.stringify(definition.name)} is ${taken}: choose another`)
+    if (taken !== undefined) faults.add(`the name ${shown(definition.name)} is ${taken}: choose another`)
     declared.set(definition.name, definition)
   }
   const twice = sources.filter((source, index) => sources.indexOf(source) !== index)

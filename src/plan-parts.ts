@@ -1,5 +1,5 @@
 /** The parts of a plan, each made from its draft. A part with a fault is made as well as it can be, so that the next fault is found too. */
-import { type Fault, KeyfoldError, reasonOf } from "./errors.ts"
+import { type Fault, KeyfoldError, reasonOf, shown } from "./errors.ts"
 import type { Codec } from "./model/codec.ts"
 import { toDurationMs } from "./model/duration.ts"
 import type { TimeoutKind } from "./model/group-state.ts"
@@ -60,7 +60,7 @@ const planStartAt = (startAt: unknown, faults: FaultList): StartAt => {
   if (startAt === "earliest" || startAt === "latest") return startAt
   const time = (startAt as { readonly time?: unknown } | null)?.time
   if (typeof time === "number" && Number.isFinite(time)) return { time }
-  faults.add(`startAt must be "earliest", "latest" or { time: milliseconds }, got ${JSON.stringify(startAt)}`)
+  faults.add(`startAt must be "earliest", "latest" or { time: milliseconds }, got ${shown(startAt)}`)
   return "earliest"
 }
 
@@ -68,8 +68,7 @@ export const planOperators = (steps: readonly StepDraft[], faults: FaultList): O
   steps.flatMap((step): Operator[] => {
     if (step.kind === "watermark") return [planWatermark(step, faults)]
     if (step.kind === "map" || step.kind === "filter" || step.kind === "flatMap") {
-      if (typeof step.fn !== "function") faults.add(`${step.kind} takes a function, got ${typeof step.fn}`)
-      else if (isAsync(step.fn)) faults.add(`${step.kind} takes a synchronous function: it runs inside the turn`)
+      checkFunction(step.fn, `${step.kind} takes a synchronous function: it runs inside the turn`, faults)
       return [{ kind: step.kind, fn: step.fn } as Operator]
     }
     faults.add(step.kind === "fault" ? step.message : "`through` may only use map, filter, flatMap and withWatermark")
@@ -77,8 +76,8 @@ export const planOperators = (steps: readonly StepDraft[], faults: FaultList): O
   })
 
 const planWatermark = (step: Extract<StepDraft, { kind: "watermark" }>, faults: FaultList): Operator => {
-  const { idleAfter = "1 minute", advanceWhenIdle = false, late } = step.options as Record<string, unknown>
-  if (typeof step.eventTime !== "function") faults.add("withWatermark takes a function from an event to its time in milliseconds")
+  const { idleAfter = "1 minute", advanceWhenIdle = false, late } = (step.options ?? {}) as Record<string, unknown>
+  checkFunction(step.eventTime, "withWatermark takes a synchronous function from an event to its time in milliseconds", faults)
   return {
     kind: "watermark",
     declaration: {
@@ -102,6 +101,7 @@ const planDuration = (duration: unknown, least: 0 | 1, what: string, faults: Fau
 
 export const planSinks = (end: EndDraft, faults: FaultList): SinkDefinition[] => {
   const sinks: readonly unknown[] = Array.isArray(end.sinks) ? end.sinks : []
+  if (end.route !== undefined) checkFunction(end.route, "to(route) takes a synchronous function from a result to its sink", faults)
   if (typeof end.route === "function" && sinks.length === 0) {
     faults.add("to(route) needs `routes`, the list of every sink that it may answer: recovery must know them")
   }
@@ -190,9 +190,8 @@ export const planInitialState = (initial: unknown, state: Codec<unknown>, at: st
   try {
     for (const [key, value] of initial as Iterable<readonly [unknown, unknown]>) {
       const text = keyText(key)
-      if (planned.has(text)) faults.add(`${what} has the key ${JSON.stringify(key)} twice`)
-      if (value === undefined || value === null)
-        throw new KeyfoldError("illegal-argument", `the state of ${JSON.stringify(key)} is ${value}`)
+      if (planned.has(text)) faults.add(`${what} has the key ${shown(key)} twice`)
+      if (value === undefined || value === null) throw new KeyfoldError("illegal-argument", `the state of ${shown(key)} is ${value}`)
       planned.set(text, { keyText: text, key, bytes: state.encode(value) })
     }
   } catch (thrown) {
@@ -203,8 +202,14 @@ export const planInitialState = (initial: unknown, state: Codec<unknown>, at: st
 
 const oneOf = (value: unknown, allowed: readonly string[], what: string, faults: FaultList): string => {
   if (typeof value === "string" && allowed.includes(value)) return value
-  faults.add(`${what} must be ${allowed.map((word) => JSON.stringify(word)).join(" or ")}, got ${JSON.stringify(value)}`)
+  faults.add(`${what} must be ${allowed.map((word) => `"${word}"`).join(" or ")}, got ${shown(value)}`)
   return allowed[0] as string
+}
+
+/** A function that runs inside the turn. */
+export const checkFunction = (fn: unknown, rule: string, faults: FaultList): void => {
+  if (typeof fn !== "function") faults.add(`${rule}, got ${shown(fn)}`)
+  else if (isAsync(fn)) faults.add(`${rule}, got an async one`)
 }
 
 /** Async functions and async generators tell by their class; a plain function that answers a promise is found when it runs. */

@@ -1,11 +1,11 @@
 /** Plans a job: from what the builder collected to a plan, or to one `job-invalid` error that names every fault. Pure. */
-import { failWithFaults } from "./errors.ts"
+import { failWithFaults, shown } from "./errors.ts"
 import type { Operator } from "./model/operator.ts"
 import type { ErrorPolicy, InputPlan, OutputPlan, SinkDefinition, StagePlan } from "./model/stage.ts"
 import { partitionsDefault } from "./model/topic.ts"
 import { type Draft, type EndDraft, type GroupDraft, intakeName, type Plan, type StageDraft } from "./plan.ts"
 import { checkNames, checkTopics } from "./plan-names.ts"
-import { FaultList, planActor, planInput, planOperators, planSinks, splitSteps } from "./plan-parts.ts"
+import { checkFunction, FaultList, planActor, planInput, planOperators, planSinks, splitSteps } from "./plan-parts.ts"
 
 /** Checks a draft and plans it. Throws one `job-invalid` error that names every fault. */
 export const planJob = (draft: Draft, end: EndDraft): Plan => {
@@ -18,17 +18,17 @@ export const planJob = (draft: Draft, end: EndDraft): Plan => {
   const plan: Plan = { name: String(draft.name), onError, retries, stages, ...declaredOutputs(stages) }
   checkNames(plan, draft.name, faults)
   checkTopics(plan, faults)
-  failWithFaults("job-invalid", `the job ${JSON.stringify(plan.name)} cannot work`, faults.all)
+  failWithFaults("job-invalid", `the job ${shown(plan.name)} cannot work`, faults.all)
   return plan
 }
 
 const planOptions = (draft: Draft, faults: FaultList): Pick<Plan, "onError" | "retries"> => {
   const { onError = "dead-letter", retries = 0 } = draft.options ?? {}
   if (onError !== "dead-letter" && onError !== "stop" && onError !== "drop") {
-    faults.add(`onError must be "dead-letter", "stop" or "drop", got ${JSON.stringify(onError)}`)
+    faults.add(`onError must be "dead-letter", "stop" or "drop", got ${shown(onError)}`)
   }
   if (typeof retries !== "number" || !Number.isInteger(retries) || retries < 0 || retries > 100) {
-    faults.add(`retries must be an integer from 0 to 100, got ${String(retries)}`)
+    faults.add(`retries must be an integer from 0 to 100, got ${shown(retries)}`)
   }
   return { onError: onError as ErrorPolicy, retries: retries as number }
 }
@@ -75,7 +75,7 @@ const stageName = (stage: StageDraft, index: number): string => {
 }
 
 const keyFunction = (key: unknown, faults: FaultList): ((value: unknown) => unknown) | undefined => {
-  if (key !== undefined && typeof key !== "function") faults.add(`groupByKey takes a function from an event to its key, got ${typeof key}`)
+  if (key !== undefined) checkFunction(key, "groupByKey takes a synchronous function from an event to its key", faults)
   return key as ((value: unknown) => unknown) | undefined
 }
 

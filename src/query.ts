@@ -56,12 +56,15 @@ export interface QueryProgram {
   readonly watermarkMs: () => number | undefined
   readonly lag: () => Effect.Effect<number, KeyfoldError>
   readonly progress: ProgressLog
+  /** Completes when everything committed is out. */
+  readonly settle: () => Effect.Effect<void, KeyfoldError>
   /** Closing it gives everything back: partitions, connections, locks. */
   readonly scope: Scope.Closeable
 }
 
 const reportMsEvery = 1_000
 const idleReportMsEvery = 10_000
+const settleMsMax = 10_000
 
 export class RunningQuery implements Query {
   readonly #program: QueryProgram
@@ -162,6 +165,8 @@ export class RunningQuery implements Query {
   readonly #end = Effect.fnUntraced(function* (this: RunningQuery, exit: Exit.Exit<void, KeyfoldError>) {
     const nowMs = yield* Clock.currentTimeMillis
     if (this.#program.progress.unreported > 0) this.#program.progress.report(nowMs, this.#program.watermarkMs())
+    // P21. A sink that hangs must not hold the stop for ever: the journal keeps its outbox, and the next start brings it out.
+    if (failureOf(exit) === undefined) yield* Effect.exit(Effect.timeoutOption(this.#program.settle(), settleMsMax))
     yield* Scope.close(this.#program.scope, exit)
     const error = failureOf(exit)
     this.#exception = error

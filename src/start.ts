@@ -5,7 +5,7 @@ import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import { type Assembled, assemble } from "./assembly.ts"
-import { type Fault, failWithFaults, type KeyfoldError, reasonOf } from "./errors.ts"
+import { type Fault, failWithFaults, type KeyfoldError, reasonOf, shown } from "./errors.ts"
 import { type Job, planOf } from "./job.ts"
 import { type Duration, toDurationMs } from "./model/duration.ts"
 import { type Limits, resolveLimits } from "./options.ts"
@@ -79,6 +79,7 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
     processAll: () => processAll(assembled),
     watermarkMs: () => watermarkOf(assembled),
     lag: () => lagOf(assembled),
+    settle: () => settleAll(assembled),
     progress
   }
 })
@@ -101,6 +102,12 @@ const processAll = Effect.fnUntraced(function* (assembled: Assembled) {
 
 const pollMs = 2
 
+const settleAll = (assembled: Assembled): Effect.Effect<void, KeyfoldError> =>
+  Effect.all(
+    assembled.stages.flatMap(({ runners }) => runners.map(({ partition }) => partition.settled())),
+    { concurrency: "unbounded", discard: true }
+  )
+
 /** The smallest over the first stage; undefined without a watermark. */
 const watermarkOf = (assembled: Assembled): number | undefined => {
   const watermarks = assembled.stages[0]?.runners.flatMap(({ partition }) => partition.watermarkMs ?? []) ?? []
@@ -120,10 +127,10 @@ const resolveOptions = (job: Job, options: StartOptions): Settings => {
   const plan = planOf(job)
   if (plan === undefined) fault("start takes a job that .to() has ended")
   const query = options.name ?? plan?.name ?? ""
-  if (plan !== undefined && !isUsableName(query)) fault(`the query's name must be ${nameRule}, got ${JSON.stringify(query)}`)
+  if (plan !== undefined && !isUsableName(query)) fault(`the query's name must be ${nameRule}, got ${shown(query)}`)
   const schedule = resolveTrigger(options.trigger ?? "continuous", fault)
   const { atEnd = "keep" } = options
-  if (atEnd !== "keep" && atEnd !== "close") fault(`atEnd must be "keep" or "close", got ${JSON.stringify(atEnd)}`)
+  if (atEnd !== "keep" && atEnd !== "close") fault(`atEnd must be "keep" or "close", got ${shown(atEnd)}`)
   const bounded = schedule.kind === "available-now" || schedule.kind === "once"
   if (atEnd === "close" && !bounded) fault('atEnd: "close" needs a trigger that ends: "available-now" or "once"')
   failWithFaults("option-invalid", "start", faults)
@@ -136,7 +143,7 @@ const resolveTrigger = (trigger: unknown, fault: (message: string) => void): Sch
   const every = (trigger as { readonly every?: Duration } | null)?.every
   try {
     if (every !== undefined) return { kind: "every", everyMs: toDurationMs(every, 1, "`every`") }
-    fault(`trigger must be "continuous", "available-now", "once" or { every }, got ${JSON.stringify(trigger)}`)
+    fault(`trigger must be "continuous", "available-now", "once" or { every }, got ${shown(trigger)}`)
   } catch (thrown) {
     fault(reasonOf(thrown))
   }

@@ -9,6 +9,7 @@
  */
 import { InvariantError, KeyfoldError } from "../errors.ts"
 import type { Context } from "../model/actor.ts"
+import { TurnTooLarge } from "../model/outgoing.ts"
 import { type Change, noTimeout, type Resident, type StateImage } from "../model/resident.ts"
 import type { ActorPlan, InitialState } from "../model/stage.ts"
 import type { TurnClock } from "../model/turn.ts"
@@ -95,7 +96,7 @@ export class Activation {
       } catch (thrown) {
         this.#state.abandon()
         this.#host.callUndone()
-        if (thrown instanceof InvariantError) throw thrown
+        if (thrown instanceof InvariantError || thrown instanceof TurnTooLarge) throw thrown
         if (attempt < this.#retries) continue
         this.#fail(resident, { thrown, timedOut, prior })
         return

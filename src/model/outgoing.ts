@@ -11,3 +11,6 @@ export interface PendingDelivery {
   readonly sink: string
   readonly payload: Uint8Array
 }
+
+/** The turn puts out more than one may (P7): it is undone and runs again with less. Not a fault of any call. */
+export class TurnTooLarge extends Error {}

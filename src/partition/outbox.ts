@@ -57,16 +57,16 @@ const groupDeliveries = (pending: readonly PendingDelivery[]): Delivery[] => {
 }
 
 /** P4: a stream that holds more of this writer than its journal knows says that the journal lost its last turns. */
-export const checkOutputs = (stream: string, journaled: number, stored: number): void => {
-  if (stored === journaled) return
+export const checkOutputs = (stream: string, journaled: number, stored: number): KeyfoldError | undefined => {
+  if (stored === journaled) return undefined
   if (stored > journaled) {
-    throw new KeyfoldError(
+    return new KeyfoldError(
       "journal-behind-outputs",
       `${stream} holds output ${stored} of this partition, its journal knows only ${journaled}: the journal has lost its last turns. ` +
         "Restore the journal, or start under another query name"
     )
   }
-  throw new KeyfoldError(
+  return new KeyfoldError(
     "output-fate-unknown",
     `${stream} holds output ${stored} of this partition, but ${journaled} was confirmed: outputs were removed`
   )

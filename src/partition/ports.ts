@@ -43,7 +43,8 @@ export interface PartitionOutgoing {
   readonly results: readonly unknown[]
   readonly bytes: number
   readonly newestMs: number
-  readonly startTurn: (nowMs: number) => void
+  /** `smallest`: the turn cannot be made smaller, so what puts out too much fails its call. */
+  readonly startTurn: (nowMs: number, smallest: boolean) => void
   readonly startCall: (key: KeyText, eventTime: number) => void
   readonly undo: () => void
   readonly result: (value: unknown, stamped?: unknown) => void

@@ -41,7 +41,7 @@ export const decodeProgress = (
   text: string,
   inputs: readonly { readonly topic: string; readonly created: string }[],
   where: string
-): Progress => {
+): Progress | KeyfoldError => {
   const stored = JSON.parse(text) as Progress
   const known = stored.positions.map(({ topic }) => topic)
   const wanted = inputs.map(({ topic }) => topic)

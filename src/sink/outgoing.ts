@@ -8,10 +8,11 @@ import { encodeRow } from "../model/envelope.ts"
 import { partitionOf } from "../model/hash.ts"
 import { type KeyText, keyText } from "../model/key.ts"
 import { noEventTime, OperatorChain } from "../model/operator.ts"
-import type { PendingDelivery, PendingRecord } from "../model/outgoing.ts"
+import { type PendingDelivery, type PendingRecord, TurnTooLarge } from "../model/outgoing.ts"
 import { noHeaders, type RecordInfo } from "../model/record.ts"
 import type { StagePlan } from "../model/stage.ts"
 import { definitionOf, type ForeachDefinition, type TopicDefinition } from "../model/topic.ts"
+import { turnOutputBytesMax } from "../options.ts"
 
 /** How many partitions the topics of the job really have. */
 export interface TopicSizes {
@@ -44,6 +45,7 @@ export class Outgoing {
   #deliveries: PendingDelivery[] = []
   #results: unknown[] = []
   #bytes = 0
+  #smallest = false
   #newestMs = noEventTime
   #keyText: KeyText = ""
   #eventTime = noEventTime
@@ -82,7 +84,8 @@ export class Outgoing {
   }
 
   /** `nowMs` is when the turn's results are made: the `publishedAt` of a `withWatermark` behind the stage. */
-  startTurn(nowMs: number): void {
+  startTurn(nowMs: number, smallest: boolean): void {
+    this.#smallest = smallest
     this.#chain.from({ ...this.#origin, publishedAt: nowMs })
     this.#records = []
     this.#deliveries = []
@@ -132,8 +135,8 @@ export class Outgoing {
   write(sink: TopicDefinition | ForeachDefinition, value: unknown): void {
     if (sink.kind === "foreach") {
       const payload = encodeRow({ keyText: "", eventTime: Number.NaN, stamped: undefined, value })
+      this.#count(payload)
       this.#deliveries.push({ sink: sink.name, payload })
-      this.#bytes += payload.byteLength
       return
     }
     const key = this.#outputKey(sink, value)
@@ -148,8 +151,18 @@ export class Outgoing {
         `a record for ${record.topic} has ${record.payload.byteLength} bytes, ${payloadBytesMax} are allowed`
       )
     }
+    this.#count(record.payload)
     this.#records.push(record)
-    this.#bytes += record.payload.byteLength
+  }
+
+  /** P7. A turn that can be made smaller is given up; in the smallest one it is the call's fault. */
+  #count(payload: Uint8Array): void {
+    const bytes = this.#bytes + payload.byteLength
+    if (bytes > turnOutputBytesMax) {
+      if (!this.#smallest) throw new TurnTooLarge()
+      throw new KeyfoldError("encode-failed", `one call puts out more than ${turnOutputBytesMax} bytes`)
+    }
+    this.#bytes = bytes
   }
 
   #accept(value: unknown, eventTime: number, stamped: unknown): void {

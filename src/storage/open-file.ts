@@ -18,7 +18,7 @@ import {
   realpathSync,
   rmSync
 } from "node:fs"
-import { join } from "node:path"
+import { dirname, join, resolve } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { pathToFileURL } from "node:url"
 import { threadId } from "node:worker_threads"
@@ -30,9 +30,21 @@ import { asStorageError } from "./storage-errors.ts"
 /** Creates the directory if need be. Answers its real path, which tells whether two paths are the same store. */
 export const makeDirectory = (directory: string): string =>
   naming(directory, () => {
-    mkdirSync(directory, { recursive: true })
+    makeMissing(resolve(directory))
     return realpathSync(directory)
   })
+
+/** One by one: `mkdirSync` with `recursive` never comes back from a path below /proc. */
+const makeMissing = (directory: string): void => {
+  if (existsSync(directory)) return
+  makeMissing(dirname(directory))
+  try {
+    mkdirSync(directory)
+  } catch (thrown) {
+    // Another process may have been faster.
+    if (!existsSync(directory)) throw thrown
+  }
+}
 
 export const databaseFile = (directory: string): string => join(directory, "keyfold.db")
 

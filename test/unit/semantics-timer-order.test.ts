@@ -191,10 +191,6 @@ test(`any script of rows, clocks and restarts calls whom the rules say, in their
   await fc.assert(property, { seed, numRuns: 200 })
 })
 
-interface TimedStep {
-  readonly restart: boolean
-  readonly rows: readonly { readonly key: string; readonly at: number; readonly ahead: number }[]
-}
 const timedSteps = fc.array(
   fc.record({
     restart: fc.boolean(),
