@@ -16,7 +16,8 @@ import {
   mkdirSync,
   openSync,
   realpathSync,
-  rmSync
+  rmSync,
+  statSync
 } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -36,15 +37,17 @@ export const makeDirectory = (directory: string): string =>
 
 /** One by one: `mkdirSync` with `recursive` never comes back from a path below /proc. */
 const makeMissing = (directory: string): void => {
-  if (existsSync(directory)) return
+  if (isDirectory(directory)) return
   makeMissing(dirname(directory))
   try {
     mkdirSync(directory)
   } catch (thrown) {
     // Another process may have been faster.
-    if (!existsSync(directory)) throw thrown
+    if (!isDirectory(directory)) throw thrown
   }
 }
+
+const isDirectory = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 
 export const databaseFile = (directory: string): string => join(directory, "keyfold.db")
 
