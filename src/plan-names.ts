@@ -2,7 +2,7 @@
 import { failWithFaults, KeyfoldError, shown } from "./errors.ts"
 import type { SinkDefinition } from "./model/stage.ts"
 import { definitionOf, partitionsMax, type StreamDefinition, type TopicDefinition } from "./model/topic.ts"
-import { deadLetterTopicName, intakeName, internalTopicName, type Plan } from "./plan.ts"
+import { deadLetterTopicName, intakeName, type Plan } from "./plan.ts"
 import type { FaultList } from "./plan-parts.ts"
 
 const nameShape = /^[A-Za-z0-9_][A-Za-z0-9_-]*$/
@@ -48,7 +48,6 @@ export const topicFaults = (topic: TopicDefinition): string[] => {
 
 export const checkTopics = (plan: Plan, faults: FaultList): void => {
   const sources = plan.stages.flatMap((stage) => stage.inputs.flatMap((input) => (input.kind === "source" ? [input.source] : [])))
-  const own = new Map(ownTopics(plan).map((name) => [name, "keyfold's own topic of this job"]))
   const declared = new Map<string, TopicDefinition | StreamDefinition | SinkDefinition>()
   for (const definition of [...sources, ...plan.outputs]) {
     if (definition.kind === "topic") for (const message of topicFaults(definition)) faults.add(message)
@@ -56,20 +55,15 @@ export const checkTopics = (plan: Plan, faults: FaultList): void => {
     if (earlier !== undefined && earlier !== definition) {
       faults.add(`two different topics or sinks are called ${shown(definition.name)}: declare it once and use that`)
     }
-    const taken = own.get(definition.name)
-    if (taken !== undefined) faults.add(`the name ${shown(definition.name)} is ${taken}: choose another`)
+    if (definition.name === deadLetterTopicName(plan.name)) faults.add(deadLetterNameTaken(plan.name))
     declared.set(definition.name, definition)
   }
   const twice = sources.filter((source, index) => sources.indexOf(source) !== index)
   for (const source of twice) faults.add(`the source ${source.name} is named twice: each event would count twice`)
 }
 
-const ownTopics = (plan: Plan): string[] => [
-  deadLetterTopicName(plan.name),
-  ...plan.stages
-    .filter((stage) => stage.inputs.some((input) => input.kind === "internal"))
-    .map((stage) => internalTopicName(plan.name, stage.name))
-]
+export const deadLetterNameTaken = (query: string): string =>
+  `the name ${deadLetterTopicName(query)} is that of the dead letters of ${query}: choose another`
 
 /** The definition of a topic that is used outside a job. Throws `option-invalid` with every fault. */
 export const topicDefinition = (topic: unknown): TopicDefinition => {

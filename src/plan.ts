@@ -65,7 +65,7 @@ export interface Plan {
 /** The hop before the first state function, where rows are re-keyed. */
 export const intakeName = "intake"
 
-/** The internal topic that a stage of a query reads. */
-export const internalTopicName = (query: string, stage: string): string => `${query}-${stage}`
+/** The internal topic that a stage of a query reads. No job, stage or topic of a user's has a `~`, so no two names meet. */
+export const internalTopicName = (query: string, stage: string): string => `${query}~${stage}`
 
 export const deadLetterTopicName = (query: string): string => `${query}-dead`

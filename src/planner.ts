@@ -15,7 +15,7 @@ export const planJob = (draft: Draft, end: EndDraft): Plan => {
   const inputs = draft.sources.map((source) => planInput(source, segments.before, faults))
   const sinks = planSinks(end, faults)
   const stages = planStages(inputs, segments.groups, { sinks, route: end.route }, faults)
-  const plan: Plan = { name: String(draft.name), onError, retries, stages, ...declaredOutputs(stages) }
+  const plan: Plan = { name: textOf(draft.name), onError, retries, stages, ...declaredOutputs(stages) }
   checkNames(plan, draft.name, faults)
   checkTopics(plan, faults)
   failWithFaults("job-invalid", `the job ${shown(plan.name)} cannot work`, faults.all)
@@ -71,8 +71,11 @@ const planStages = (
 /** Stage name: the `name` option, else the actor's, else stage-1, stage-2 ... */
 const stageName = (stage: StageDraft, index: number): string => {
   const named = stage.name ?? (stage.options as { readonly name?: unknown })?.name
-  return named === undefined ? `stage-${index + 1}` : String(named)
+  return named === undefined ? `stage-${index + 1}` : textOf(named)
 }
+
+/** A name that is no string is shown; checkNames refuses it. */
+const textOf = (name: unknown): string => (typeof name === "string" ? name : shown(name))
 
 const keyFunction = (key: unknown, faults: FaultList): ((value: unknown) => unknown) | undefined => {
   if (key !== undefined) checkFunction(key, "groupByKey takes a synchronous function from an event to its key", faults)

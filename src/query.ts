@@ -68,6 +68,8 @@ const settleMsMax = 10_000
 
 export class RunningQuery implements Query {
   readonly #program: QueryProgram
+  /** The program has come to its end; things are not given back yet. */
+  readonly #halted = Deferred.makeUnsafe<void, KeyfoldError>()
   readonly #ended = Deferred.makeUnsafe<void, KeyfoldError>()
   #state: QueryState = "running"
   #exception: KeyfoldError | undefined
@@ -141,10 +143,10 @@ export class RunningQuery implements Query {
   }
 
   processAllAvailable(): Promise<void> {
-    const ended = Effect.flatMap(Deferred.await(this.#ended), () =>
+    const halted = Effect.flatMap(Deferred.await(this.#halted), () =>
       Effect.fail(new KeyfoldError("unsupported-operation", `the query ${this.name} has stopped: start it again`))
     )
-    return Effect.runPromise(Effect.raceFirst(this.#program.processAll(), ended))
+    return Effect.runPromise(Effect.raceFirst(halted, this.#program.processAll()))
   }
 
   async stop(): Promise<void> {
@@ -163,12 +165,13 @@ export class RunningQuery implements Query {
   // ---- inside
 
   readonly #end = Effect.fnUntraced(function* (this: RunningQuery, exit: Exit.Exit<void, KeyfoldError>) {
+    const error = failureOf(exit)
+    yield* error === undefined ? Deferred.succeed(this.#halted, undefined) : Deferred.fail(this.#halted, error)
     const nowMs = yield* Clock.currentTimeMillis
     if (this.#program.progress.unreported > 0) this.#program.progress.report(nowMs, this.#program.watermarkMs())
     // P21. A sink that hangs must not hold the stop for ever: the journal keeps its outbox, and the next start brings it out.
-    if (failureOf(exit) === undefined) yield* Effect.exit(Effect.timeoutOption(this.#program.settle(), settleMsMax))
+    if (error === undefined) yield* Effect.exit(Effect.timeoutOption(this.#program.settle(), settleMsMax))
     yield* Scope.close(this.#program.scope, exit)
-    const error = failureOf(exit)
     this.#exception = error
     this.#move(error === undefined ? "stopped" : "failed")
     if (error === undefined) yield* Deferred.succeed(this.#ended, undefined)

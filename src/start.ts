@@ -12,7 +12,7 @@ import { type Limits, resolveLimits } from "./options.ts"
 import type { CommittedTurn } from "./partition/ports.ts"
 import { runSchedule, type Schedule } from "./partition/schedule.ts"
 import { deadLetterTopicName, type Plan } from "./plan.ts"
-import { isUsableName, nameRule } from "./plan-names.ts"
+import { deadLetterNameTaken, isUsableName, nameRule } from "./plan-names.ts"
 import { connectorOf, type Runtime } from "./ports.ts"
 import { type Query, RunningQuery } from "./query.ts"
 import { ProgressLog } from "./telemetry/progress.ts"
@@ -128,6 +128,7 @@ const resolveOptions = (job: Job, options: StartOptions): Settings => {
   if (plan === undefined) fault("start takes a job that .to() has ended")
   const query = options.name ?? plan?.name ?? ""
   if (plan !== undefined && !isUsableName(query)) fault(`the query's name must be ${nameRule}, got ${shown(query)}`)
+  if (plan !== undefined && topicNames(plan).includes(deadLetterTopicName(query))) fault(deadLetterNameTaken(query))
   const schedule = resolveTrigger(options.trigger ?? "continuous", fault)
   const { atEnd = "keep" } = options
   if (atEnd !== "keep" && atEnd !== "close") fault(`atEnd must be "keep" or "close", got ${shown(atEnd)}`)
@@ -137,6 +138,11 @@ const resolveOptions = (job: Job, options: StartOptions): Settings => {
   const connect = connectorOf(options.runtime)
   return { plan: plan as Plan, query, schedule, close: atEnd === "close", limits: resolveLimits(options.limits), connect }
 }
+
+const topicNames = (plan: Plan): readonly string[] => [
+  ...plan.outputs.map(({ name }) => name),
+  ...plan.stages.flatMap(({ inputs }) => inputs.flatMap((input) => (input.kind === "source" ? [input.source.name] : [])))
+]
 
 const resolveTrigger = (trigger: unknown, fault: (message: string) => void): Schedule => {
   if (trigger === "continuous" || trigger === "available-now" || trigger === "once") return { kind: trigger }

@@ -7,8 +7,10 @@ import type { StoredRecord } from "./record.ts"
 export interface DeadLetter {
   /** What was wrong: decode-failed, key-invalid, event-time-invalid, encode-failed, function-failed ... */
   readonly code: string
+  /** At most 4,096 characters of it. */
   readonly message: string
   readonly stage?: string
+  /** Left out when it is longer than half a million characters. */
   readonly key?: unknown
   /** The row, when it could be decoded and JSON can hold it. */
   readonly value?: unknown
@@ -25,6 +27,7 @@ export interface DeadLetter {
 
 const bytesKeptMax = 524_288
 const valueCharsMax = 524_288
+const messageCharsMax = 4_096
 
 export interface DeadLetterParts {
   readonly thrown: unknown
@@ -38,13 +41,16 @@ export const deadLetterOf = (parts: DeadLetterParts): DeadLetter => {
   const error = asKeyfoldError(parts.thrown, "function-failed", "the state function threw")
   return {
     code: error.code,
-    message: error.message,
+    message: cut(error.message),
     stage: parts.stage,
-    ...(parts.keyText === undefined ? {} : { key: keyOfText(parts.keyText) }),
+    ...(parts.keyText === undefined || parts.keyText.length > valueCharsMax ? {} : { key: keyOfText(parts.keyText) }),
     ...(parts.value === undefined ? {} : { value: parts.value }),
     ...(parts.record === undefined ? {} : originOf(parts.record))
   }
 }
+
+/** A message may quote the user's data, of any size. */
+const cut = (message: string): string => (message.length <= messageCharsMax ? message : `${message.slice(0, messageCharsMax)}...`)
 
 const originOf = (record: StoredRecord): Partial<DeadLetter> => {
   const { topic, partition, position, publishedAt, payload } = record

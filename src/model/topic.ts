@@ -83,7 +83,8 @@ export function topic<T, const K>(
   name: string,
   options: { readonly codec: Codec<T>; readonly key: (value: T) => K & KeyOf<K>; readonly partitions?: number }
 ): Topic<T, K> {
-  const { codec, key, partitions } = options
+  // Without options it is a topic with faults, which the job that uses it names.
+  const { codec, key, partitions } = options ?? {}
   const defined: TopicDefinition = {
     kind: "topic",
     name,

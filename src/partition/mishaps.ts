@@ -88,6 +88,6 @@ export class Mishaps {
       const message = `the stage ${letter.stage} failed${where}: ${letter.message}`
       throw new TurnStopped(new KeyfoldError(stopCode, message, { cause: parts.thrown }))
     }
-    outgoing.append({ topic: deadLetterTopic, partition: 0, payload: encodeDeadLetter(letter) })
+    outgoing.appendOwn({ topic: deadLetterTopic, partition: 0, payload: encodeDeadLetter(letter) })
   }
 }

@@ -230,10 +230,13 @@ export class Partition {
 
   readonly #commit = Effect.fnUntraced(function* (this: Partition, progress: Progress, changes: readonly Change[]) {
     const outbox = outboxOf(this.#parts.outgoing, this.#numbering, progress.nowMs)
-    this.#progress = { ...progress, numbers: this.#numbering.numbers }
-    this.#revision += 1
-    const turn = { revision: this.#revision, progress: encodeProgress(this.#progress), changes: changes.map(imageOf), outbox }
-    return yield* this.#parts.journal.commit(turn)
+    const after = { ...progress, numbers: this.#numbering.numbers }
+    const revision = this.#revision + 1
+    const left = yield* this.#parts.journal.commit({ revision, progress: encodeProgress(after), changes: changes.map(imageOf), outbox })
+    // Not before it is durable: whoever waits for the progress reads the results next.
+    this.#progress = after
+    this.#revision = revision
+    return left
   })
 
   /** After timeouts were taken, only the journal knows which is the earliest now. */
@@ -318,7 +321,8 @@ export class Partition {
     const { downstream, outgoing, partition } = this.#parts
     if (downstream === undefined || progress.followUp || progress.outgoingWatermarkMs <= this.#watermarkSentMs) return
     const payload = encodeWatermark({ watermarkMs: progress.outgoingWatermarkMs, upstream: partition })
-    for (let target = 0; target < downstream.partitions; target++) outgoing.append({ topic: downstream.topic, partition: target, payload })
+    for (let target = 0; target < downstream.partitions; target++)
+      outgoing.appendOwn({ topic: downstream.topic, partition: target, payload })
     this.#watermarkSentMs = progress.outgoingWatermarkMs
   }
 

@@ -50,7 +50,8 @@ export interface PartitionOutgoing {
   readonly result: (value: unknown, stamped?: unknown) => void
   readonly emitTo: (topic: unknown, value: unknown) => void
   readonly write: (sink: TopicDefinition | ForeachDefinition, value: unknown) => void
-  readonly append: (record: PendingRecord) => void
+  /** A record of keyfold's own: a dead letter, a watermark. Small, and not counted against what a turn may put out. */
+  readonly appendOwn: (record: PendingRecord) => void
 }
 
 /** The engine and the keys that it has in memory. */

@@ -39,6 +39,7 @@ export type Ends = readonly number[]
 
 const waitMsMax = 3_600_000
 const siblingsMsEvery = 200
+const restingMoveMsEvery = 2_000
 const trimEvery = 8_192
 
 export class Runner {
@@ -46,6 +47,8 @@ export class Runner {
   readonly #silentSince: number[]
   #outgoingSilentSince = 0
   #outgoingNewest: number | null = null
+  #outgoingIdle = false
+  #movedAtMs = Number.NEGATIVE_INFINITY
   #trimmed = 0
 
   constructor(parts: RunnerParts, startedAtMs: number) {
@@ -85,17 +88,21 @@ export class Runner {
     return true
   })
 
-  /** Notices inputs that have been read to their end for long enough, and lets time go on without them (W6, W7). */
-  readonly idle = Effect.fnUntraced(function* (this: Runner, atOnce: boolean) {
+  /**
+   * Notices inputs that have been read to their end for long enough, and lets time go on without them (W6, W7). `atOnce`: a bounded run,
+   * where that is idle. `lazily`: a move that fires nothing may wait a while, so that a job that rests writes next to nothing.
+   */
+  readonly idle = Effect.fnUntraced(function* (this: Runner, how: { readonly atOnce: boolean; readonly lazily: boolean }) {
     const nowMs = yield* Clock.currentTimeMillis
     yield* this.#trim(1)
-    this.partition.inputs.forEach(({ time }, index) => {
-      if (time !== undefined && (atOnce || nowMs - (this.#silentSince[index] as number) > time.idleAfterMs))
-        this.partition.setIdle(index, true)
-    })
+    const restingMs = this.#restingWatermark(nowMs, how.atOnce)
     this.tell(nowMs)
-    const moved = yield* this.partition.advanceWatermark(this.#restingWatermark(nowMs), nowMs)
-    const movedOutgoing = yield* this.#idleOutgoing(nowMs, atOnce)
+    let moved = false
+    if (!how.lazily || this.#isWorthAMove(restingMs, nowMs)) {
+      moved = yield* this.partition.advanceWatermark(restingMs, nowMs)
+      if (moved) this.#movedAtMs = nowMs
+    }
+    const movedOutgoing = yield* this.#idleOutgoing(nowMs, how.atOnce)
     if (moved || movedOutgoing) this.tell(nowMs)
     return moved || movedOutgoing
   })
@@ -129,8 +136,9 @@ export class Runner {
     if (outgoingNewestMs !== this.#outgoingNewest) {
       this.#outgoingNewest = outgoingNewestMs
       this.#outgoingSilentSince = nowMs
+      this.#outgoingIdle = false
     }
-    outgoingClock.tell(index, { watermarkMs: outgoingWatermarkMs, idle: this.#isOutgoingIdle(nowMs), shown: outgoingNewestMs !== null })
+    outgoingClock.tell(index, { watermarkMs: outgoingWatermarkMs, idle: this.#outgoingIdle, shown: outgoingNewestMs !== null })
   }
 
   // ---- inside
@@ -168,28 +176,47 @@ export class Runner {
     this.#trimmed = position
   })
 
-  /** Where the watermark belongs while the inputs rest. */
-  #restingWatermark(nowMs: number): number {
+  /**
+   * Where the watermark belongs while the inputs rest. Inputs fall idle in the order in which they fell silent, so that it does not matter
+   * how often somebody looks.
+   */
+  #restingWatermark(nowMs: number, atOnce: boolean): number {
     const { partition, ownClock } = this.#parts
-    const shown = partition.shownWatermarkMs
-    if (!partition.isIdle) return shown
-    const adopted = ownClock.adoptable() ?? 0
-    if (ownClock.hasActive) return Math.max(shown, adopted)
+    let restingMs = partition.shownWatermarkMs
+    for (const index of this.#fallingIdle(nowMs, atOnce)) {
+      partition.setIdle(index, true)
+      restingMs = Math.max(restingMs, partition.shownWatermarkMs)
+    }
+    if (!partition.isIdle) return restingMs
+    this.tell(nowMs)
+    restingMs = Math.max(restingMs, ownClock.adoptable() ?? 0)
+    if (ownClock.hasActive) return restingMs
     const idling = partition.inputs.map(({ time }, index) => {
       const clock = partition.progress.clocks[index] as InputClock
       return time?.advanceWhenIdle === true ? (idleWatermark(clock, time, nowMs) ?? 0) : 0
     })
-    return Math.max(shown, adopted, ...idling)
+    return Math.max(restingMs, ...idling)
   }
 
-  #isOutgoingIdle(nowMs: number): boolean {
-    const { outgoingIdleAfterMs } = this.#parts
-    return outgoingIdleAfterMs !== undefined && nowMs - this.#outgoingSilentSince > outgoingIdleAfterMs
+  #fallingIdle(nowMs: number, atOnce: boolean): number[] {
+    const since = (index: number): number => this.#silentSince[index] as number
+    return this.partition.inputs
+      .flatMap(({ time }, index) => (time !== undefined && (atOnce || nowMs - since(index) > time.idleAfterMs) ? [index] : []))
+      .toSorted((left, right) => since(left) - since(right))
+  }
+
+  /** A move that fires a timeout is; any other now and then, for whoever looks and for stages behind. */
+  #isWorthAMove(restingMs: number, nowMs: number): boolean {
+    const fires = !this.partition.timesByProcessing && this.partition.nextDueMs < restingMs
+    return fires || nowMs - this.#movedAtMs >= restingMoveMsEvery
   }
 
   readonly #idleOutgoing = Effect.fnUntraced(function* (this: Runner, nowMs: number, atOnce: boolean) {
     const { outgoingIdleAfterMs, outgoingClock } = this.#parts
-    if (outgoingIdleAfterMs === undefined || !(atOnce || this.#isOutgoingIdle(nowMs))) return false
+    if (outgoingIdleAfterMs === undefined) return false
+    if (atOnce || nowMs - this.#outgoingSilentSince > outgoingIdleAfterMs) this.#outgoingIdle = true
+    this.tell(nowMs)
+    if (!this.#outgoingIdle) return false
     return yield* this.partition.advanceOutgoing(outgoingClock.adoptable() ?? 0, nowMs)
   })
 

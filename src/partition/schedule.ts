@@ -33,6 +33,9 @@ export const runSchedule = (
   return bounded(stages, { once: schedule.kind === "once", ...options })
 }
 
+const resting = { atOnce: false, lazily: true }
+const finished = { atOnce: true, lazily: false }
+
 const together = (runs: readonly Effect.Effect<void, KeyfoldError>[]): Effect.Effect<void, KeyfoldError> =>
   Effect.all(runs, { concurrency: "unbounded", discard: true })
 
@@ -40,7 +43,7 @@ const together = (runs: readonly Effect.Effect<void, KeyfoldError>[]): Effect.Ef
 const continuous = Effect.fnUntraced(function* (runner: Runner, stopped: () => boolean) {
   while (!stopped()) {
     if (yield* Effect.uninterruptible(runner.step())) continue
-    if (yield* Effect.uninterruptible(runner.idle(false))) continue
+    if (yield* Effect.uninterruptible(runner.idle(resting))) continue
     yield* runner.wait()
   }
 })
@@ -56,7 +59,7 @@ const ticking = Effect.fnUntraced(function* (runner: Runner, everyMs: number, st
   let tickAtMs = yield* Clock.currentTimeMillis
   while (!stopped()) {
     yield* drain(runner, undefined, stopped)
-    yield* Effect.uninterruptible(runner.idle(false))
+    yield* Effect.uninterruptible(runner.idle(resting))
     const nowMs = yield* Clock.currentTimeMillis
     tickAtMs += everyMs * Math.max(1, Math.ceil((nowMs - tickAtMs) / everyMs))
     yield* Effect.sleep(Math.min(tickAtMs - nowMs, everyMs))
@@ -78,7 +81,7 @@ const bounded = Effect.fnUntraced(function* (
     const ends = internal ? yield* Effect.all(runners.map((runner) => runner.ends())) : startEnds[index]
     yield* together(runners.map((runner, place) => (once ? oneTurn(runner, ends?.[place]) : toTheEnd(runner, ends?.[place], stopped))))
     // Whoever finished early rests at what the others had reached by then; now that all rest, once more.
-    if (!once) for (const runner of runners) yield* runner.idle(true)
+    if (!once) for (const runner of runners) yield* runner.idle(finished)
     if (close && !stopped()) for (const runner of runners) yield* closeAll(runner, stopped)
     for (const runner of runners) yield* runner.partition.settled()
   }
@@ -90,7 +93,7 @@ const oneTurn = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefi
 
 const toTheEnd = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefined, stopped: () => boolean) {
   yield* drain(runner, ends, stopped)
-  if (!stopped()) yield* Effect.uninterruptible(runner.idle(true))
+  if (!stopped()) yield* Effect.uninterruptible(runner.idle(finished))
 })
 
 const closeAll = Effect.fnUntraced(function* (runner: Runner, stopped: () => boolean) {

@@ -141,10 +141,15 @@ export class Outgoing {
     }
     const key = this.#outputKey(sink, value)
     const payload = encoded(sink, value)
-    this.append({ topic: sink.name, partition: partitionOf(key, this.#sizes.partitionsOf(sink.name)), payload })
+    this.#append({ topic: sink.name, partition: partitionOf(key, this.#sizes.partitionsOf(sink.name)), payload })
   }
 
-  append(record: PendingRecord): void {
+  /** A dead letter or a watermark: there is always room for it. */
+  appendOwn(record: PendingRecord): void {
+    this.#records.push(record)
+  }
+
+  #append(record: PendingRecord): void {
     if (record.payload.byteLength > payloadBytesMax) {
       throw new KeyfoldError(
         "encode-failed",
@@ -179,7 +184,7 @@ export class Outgoing {
     const key = output.kind === "shuffle" && output.key !== undefined ? keyText(output.key(value)) : this.#keyText
     const payload = encodeRow({ keyText: key, eventTime, stamped: this.#keepsStamped ? stamped : undefined, value })
     const partition = partitionOf(key, this.#sizes.partitionsOf(this.#internalTopic))
-    this.append({ topic: this.#internalTopic, partition, payload })
+    this.#append({ topic: this.#internalTopic, partition, payload })
   }
 
   #routed(output: Extract<StagePlan["output"], { kind: "route" }>, value: unknown): TopicDefinition | ForeachDefinition {

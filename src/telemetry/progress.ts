@@ -91,7 +91,7 @@ export class ProgressLog {
       inputRowsPerSecond: perSecond,
       processedRowsPerSecond: perSecond,
       durationMs: { triggerExecution: tookMs },
-      eventTime: watermarkMs === undefined ? {} : { watermark: new Date(watermarkMs).toISOString() }
+      eventTime: watermarkMs === undefined ? {} : { watermark: isoTime(watermarkMs) }
     }
     this.#batchId += 1
     this.#reported = { inputRows: this.#totals.inputRows, atMs: nowMs }
@@ -109,3 +109,8 @@ export class ProgressLog {
     return this.#totals.inputRows - this.#reported.inputRows
   }
 }
+
+const dateMsMax = 8.64e15
+
+/** ISO 8601, or the number itself beyond what a Date can hold: event times are the user's. */
+export const isoTime = (timeMs: number): string => (Math.abs(timeMs) <= dateMsMax ? new Date(timeMs).toISOString() : String(timeMs))

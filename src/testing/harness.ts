@@ -191,7 +191,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
         while (yield* runner.step()) {
           // The first step takes all that is there; what follows are timeouts that fell due meanwhile.
         }
-        yield* runner.idle(false)
+        yield* runner.idle({ atOnce: false, lazily: false })
         yield* runner.partition.settled()
       }
     }
