@@ -97,7 +97,7 @@ export const benchPartition = (state: Codec<Open>, feed: { rows: readonly Row[] 
     residents,
     engine: (host) => new Activation(stage.actor as NonNullable<StagePlan["actor"]>, { retries: 0, residents, host }),
     context: makeContext(id, () => undefined),
-    observer: { committed: () => undefined }
+    observer: { committed: () => undefined, skipped: () => undefined }
   })
   Effect.runSync(partition.recover(0))
   return { partition, residents }

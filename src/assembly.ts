@@ -31,6 +31,7 @@ export interface Assembly {
   readonly query: string
   readonly ports: Ports
   readonly limits: Limits
+  readonly failOnDataLoss: boolean
   readonly observer: TurnObserver
   /** Copies results for the observer; undefined: it does not want them. */
   readonly snapshot?: (value: unknown) => unknown
@@ -64,9 +65,12 @@ export const assemble = Effect.fnUntraced(function* (assembly: Assembly) {
       const { partition, failed } = yield* assemblePartition(assembly, { topics, stage, index, share })
       const startedAtMs = yield* Clock.currentTimeMillis
       yield* partition.recover(startedAtMs)
-      const { limits } = assembly
+      const { limits, failOnDataLoss } = assembly
       const outgoingIdleAfterMs = watermarkOf(stage.operators)?.idleAfterMs
-      runners.push(new Runner({ partition, index, source: ports.source, limits, ...clocks, outgoingIdleAfterMs }, startedAtMs))
+      const parts = { partition, index, source: ports.source, limits, failOnDataLoss, ...clocks, outgoingIdleAfterMs }
+      const runner = new Runner(parts, startedAtMs)
+      yield* runner.guard()
+      runners.push(runner)
       failures.push(failed)
     }
     const nowMs = yield* Clock.currentTimeMillis

@@ -5,6 +5,7 @@ import type { Operator } from "./model/operator.ts"
 import type { InputPlan, OutputPlan, SinkDefinition, StagePlan } from "./model/stage.ts"
 import { partitionsDefault } from "./model/topic.ts"
 import { deadLetterTopicName, internalTopicName, type Plan } from "./plan.ts"
+import { isoTime } from "./telemetry/progress.ts"
 
 /** A job as text: one block a stage, in the order that events pass through. Throws `illegal-argument` for something that is no job. */
 export function explain(job: Job): string {
@@ -33,7 +34,7 @@ const inputLines = (plan: Plan, stage: StagePlan, input: InputPlan): string[] =>
   const { source, startAt, operators } = input
   const size =
     source.kind === "stream" ? "NATS stream" : `${source.partitions ?? partitionsDefault} partitions, ${source.codec.contentType}`
-  const from = typeof startAt === "object" ? new Date(startAt.time).toISOString() : startAt
+  const from = typeof startAt === "object" ? isoTime(startAt.time) : startAt
   return [`  reads     ${source.name} (${size}) from ${from}`, ...operatorLines(operators, "through")]
 }
 

@@ -9,7 +9,7 @@ export interface Limits {
   readonly turnBytesMax: number
   /** Turns of a partition that are committed but not yet published; more stop the reading. Default 4 (1 to 64). */
   readonly turnsInFlightMax: number
-  /** Keys in memory, over all partitions that this process owns; the rest live in the journal. Default 100,000 (1 to 10,000,000). */
+  /** Keys in memory, shared out evenly among the partitions of the query; the rest live in the journal. Default 100,000 (1 to 10,000,000). */
   readonly residentKeysMax: number
   /** Bytes of states and keys in memory, counted like the keys. Default 64 MiB (64 KiB to 64 GiB). */
   readonly residentBytesMax: number

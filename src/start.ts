@@ -9,7 +9,7 @@ import { type Fault, failWithFaults, type KeyfoldError, reasonOf, shown } from "
 import { type Job, planOf } from "./job.ts"
 import { type Duration, toDurationMs } from "./model/duration.ts"
 import { type Limits, resolveLimits } from "./options.ts"
-import type { CommittedTurn } from "./partition/ports.ts"
+import type { TurnObserver } from "./partition/ports.ts"
 import { runSchedule, type Schedule } from "./partition/schedule.ts"
 import { deadLetterTopicName, type Plan } from "./plan.ts"
 import { deadLetterNameTaken, isUsableName, nameRule } from "./plan-names.ts"
@@ -32,7 +32,7 @@ export interface StartOptions {
   /** What `available-now` and `once` do with timeouts still armed at the end: keep them (default), or close: move each watermark just past its last armed timeout. */
   readonly atEnd?: "keep" | "close"
   readonly limits?: Partial<Limits>
-  /** Whether records that are gone before they were read stop the query. Default true. */
+  /** Whether records that are gone before they were read stop the query with `source-gap`; else they are counted. Default true. */
   readonly failOnDataLoss?: boolean
 }
 
@@ -59,6 +59,7 @@ interface Settings {
   readonly schedule: Schedule
   readonly close: boolean
   readonly limits: Limits
+  readonly failOnDataLoss: boolean
   readonly connect: ReturnType<typeof connectorOf>
 }
 
@@ -67,10 +68,11 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
   const ports = yield* connect("query")
   const nowMs = yield* Clock.currentTimeMillis
   const runId = yield* randomName
-  const observer = { committed: (turn: CommittedTurn) => progress.count(turn) }
-  const assembled = yield* assemble({ plan, query, ports, limits, observer })
+  const progress = new ProgressLog({ runId, name: query, firstStage: plan.stages[0]?.name ?? "" }, nowMs)
+  const observer: TurnObserver = { committed: (turn) => progress.count(turn), skipped: (records) => progress.countLost(records) }
+  const assembled = yield* assemble({ plan, query, ports, limits, failOnDataLoss: settings.failOnDataLoss, observer })
   const id = assembled.topics.describe(deadLetterTopicName(query)).created
-  const progress = new ProgressLog({ id, runId, name: query, firstStage: plan.stages[0]?.name ?? "" }, nowMs)
+  progress.id = id
   return {
     id,
     runId,
@@ -134,10 +136,17 @@ const resolveOptions = (job: Job, options: StartOptions): Settings => {
   if (atEnd !== "keep" && atEnd !== "close") fault(`atEnd must be "keep" or "close", got ${shown(atEnd)}`)
   const bounded = schedule.kind === "available-now" || schedule.kind === "once"
   if (atEnd === "close" && !bounded) fault('atEnd: "close" needs a trigger that ends: "available-now" or "once"')
+  if (options.failOnDataLoss !== undefined && typeof options.failOnDataLoss !== "boolean") fault("failOnDataLoss must be true or false")
+  for (const name of Object.keys(options)) {
+    if (!optionNames.includes(name)) fault(`there is no option called ${name}: the options are ${optionNames.join(", ")}`)
+  }
   failWithFaults("option-invalid", "start", faults)
   const connect = connectorOf(options.runtime)
-  return { plan: plan as Plan, query, schedule, close: atEnd === "close", limits: resolveLimits(options.limits), connect }
+  const { failOnDataLoss = true } = options
+  return { plan: plan as Plan, query, schedule, close: atEnd === "close", limits: resolveLimits(options.limits), failOnDataLoss, connect }
 }
+
+const optionNames = ["runtime", "trigger", "name", "atEnd", "limits", "failOnDataLoss"]
 
 const topicNames = (plan: Plan): readonly string[] => [
   ...plan.outputs.map(({ name }) => name),

@@ -11,7 +11,7 @@ export interface OptionRule {
 export const optionRules = {
   job: { value: "NAME", repeatable: true, meaning: "run only the job of this name; may be given again. Default: every job" },
   "until-caught-up": { meaning: "read what is there now, confirm the outputs, then exit. Default: run until stopped" },
-  close: { meaning: "with --until-caught-up: also fire every timeout still armed, so that open sessions close" },
+  close: { meaning: "with --until-caught-up: also fire every event-time timeout still armed, so that open sessions close" },
   workers: { value: "N", meaning: "processes to run; the embedded runtime has exactly 1" },
   follow: { meaning: "stay, and print what arrives. Default: exit at the end of the topic" },
   meta: { meaning: "print { key, partition, position, publishedAt, headers, value } instead of the value" },

@@ -156,6 +156,15 @@ export class Partition {
     return shownWatermark(this.#progress, this.#parts.inputs, this.#idle)
   }
 
+  /** Goes on reading an input at another position, for good: records are gone, and the job was told to go on (`failOnDataLoss: false`). */
+  readonly skipTo = Effect.fnUntraced(function* (this: Partition, input: number, position: number) {
+    const { positions, nowMs } = this.#progress
+    const before = positions[input]?.position ?? 0
+    this.#progress = { ...this.#progress, positions: positions.map((at, index) => (index === input ? { ...at, position } : at)) }
+    yield* this.#fitting([], { nowMs, always: true })
+    this.#parts.observer.skipped(Math.max(0, position - before))
+  })
+
   /** The last armed timeout; undefined when none is. */
   readonly lastTimeout = Effect.fnUntraced(function* (this: Partition) {
     return (yield* this.#parts.journal.timeouts())?.last

@@ -86,6 +86,8 @@ export interface ResidentKeys {
 /** Who wants to see each committed turn: progress, tests. */
 export interface TurnObserver {
   readonly committed: (turn: CommittedTurn) => void
+  /** Records that were gone before they were read, and that the job was told to go on without. */
+  readonly skipped: (records: number) => void
 }
 
 export interface CommittedTurn {

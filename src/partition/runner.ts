@@ -4,7 +4,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import type { KeyfoldError } from "../errors.ts"
+import { KeyfoldError } from "../errors.ts"
 import { type InputClock, idleWatermark } from "../model/event-clock.ts"
 import type { StoredRecord, TopicPartition } from "../model/record.ts"
 import type { Limits } from "../options.ts"
@@ -20,6 +20,7 @@ export interface RunnerSource {
   ) => Effect.Effect<readonly StoredRecord[], KeyfoldError>
   readonly lastPosition: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
   readonly arrival: (behind: readonly (TopicPartition & { readonly after: number })[]) => Effect.Effect<void, KeyfoldError>
+  readonly positionBefore: (of: TopicPartition, timeMs: number) => Effect.Effect<number, KeyfoldError>
   readonly trim: (of: TopicPartition, upTo: number) => Effect.Effect<void, KeyfoldError>
 }
 
@@ -28,6 +29,7 @@ export interface RunnerParts {
   readonly index: number
   readonly source: RunnerSource
   readonly limits: Limits
+  readonly failOnDataLoss: boolean
   readonly ownClock: StageClock
   readonly outgoingClock: StageClock
   /** The `withWatermark` behind the stage: how long it may put nothing out before the next stage no longer waits for it. */
@@ -161,9 +163,40 @@ export class Runner {
         countMax,
         bytesMax: Math.floor(turnBytesMax / inputs.length)
       }
-      batch.push(countMax <= 0 ? [] : yield* this.#parts.source.read(request))
+      const read = this.#parts.source.read(request)
+      const onward = (error: KeyfoldError) =>
+        Effect.flatMap(this.#skipGap(index, error), (at) => this.#parts.source.read({ ...request, after: at }))
+      batch.push(countMax <= 0 ? [] : yield* Effect.catch(read, onward))
     }
     return batch as Batch
+  })
+
+  /** P3, at recovery: a position beyond the end says that the log has lost records, or is another one. */
+  readonly guard = Effect.fnUntraced(function* (this: Runner) {
+    for (const [index, input] of this.partition.inputs.entries()) {
+      const { topic, partition } = this.#place(input)
+      const last = yield* this.#parts.source.lastPosition({ topic, partition })
+      const position = this.partition.progress.positions[index]?.position ?? 0
+      if (position <= last) continue
+      const message = `${topic}/${partition} ends at position ${last}, but the job has read up to ${position}: records are gone`
+      yield* this.#skipGap(
+        index,
+        new KeyfoldError("source-gap", `${message}. Restore the log, or start with failOnDataLoss: false to go on from its end`)
+      )
+    }
+  })
+
+  /** With `failOnDataLoss: false` reading goes on behind the gap, which is counted; else, and where there is no way on, it fails. */
+  readonly #skipGap = Effect.fnUntraced(function* (this: Runner, index: number, error: KeyfoldError) {
+    const { failOnDataLoss, source, partition } = this.#parts
+    if (failOnDataLoss || error.code !== "source-gap") return yield* Effect.fail(error)
+    const place = this.#place(partition.inputs[index] as PartitionInput)
+    const after = (partition.progress.positions[index] as { position: number }).position
+    const last = yield* source.lastPosition(place)
+    const target = after > last ? last : yield* source.positionBefore(place, Number.NEGATIVE_INFINITY)
+    if (target === after) return yield* Effect.fail(error)
+    yield* partition.skipTo(index, target)
+    return target
   })
 
   /** P26: what the journal has passed of an internal topic is of no more use; nobody else reads it. */

@@ -41,11 +41,11 @@ export class RecordTable implements RecordLog {
     this.#rows = connection.prepare(
       `SELECT position, published_at, headers, payload FROM ${table} WHERE position > ? ORDER BY position LIMIT ?`
     )
-    this.#bytes = connection.prepare(`SELECT sum(length(payload)) FROM ${table} WHERE position > ?1 AND position <= ?1 + ?2`)
+    this.#bytes = connection.prepare(`SELECT sum(length(payload)) FROM ${table} WHERE position > ? AND position <= ? + ?`)
     this.#sizes = connection.prepare(`SELECT length(payload) FROM ${table} WHERE position > ? ORDER BY position LIMIT ?`)
     this.#published = connection.prepare(`SELECT position FROM ${table} WHERE published_at >= ? ORDER BY position LIMIT 1`)
     this.#trim = connection.prepare(
-      `DELETE FROM ${table} WHERE position <= (SELECT min(?1, max(position) - 1, min(position) + ${trimmedRowsMax - 1}) FROM ${table})`
+      `DELETE FROM ${table} WHERE position <= (SELECT min(?, max(position) - 1, min(position) + ${trimmedRowsMax - 1}) FROM ${table})`
     )
     this.#number = connection.prepare("SELECT number FROM writer WHERE topic = ? AND partition = ? AND writer = ?")
     this.#setNumber = connection.prepare("INSERT INTO writer VALUES(?, ?, ?, ?) ON CONFLICT DO UPDATE SET number = excluded.number")
@@ -92,7 +92,7 @@ export class RecordTable implements RecordLog {
    * backlog of large payloads is never read at once.
    */
   #countWithin({ after, countMax, bytesMax }: ReadBounds): number {
-    if ((this.#bytes.get(after, countMax)?.[0] ?? 0) <= bytesMax) return countMax
+    if ((this.#bytes.get(after, after, countMax)?.[0] ?? 0) <= bytesMax) return countMax
     let bytes = 0
     let count = 0
     for (const [size] of this.#sizes.all(after, countMax)) {

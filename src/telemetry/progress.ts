@@ -24,6 +24,8 @@ export interface Totals {
   readonly late: number
   readonly bad: number
   readonly outputs: number
+  /** Records that were gone before they were read (`failOnDataLoss: false`). */
+  readonly lost: number
   readonly residentKeys: number
   /** The smallest watermark over the first stage's partitions that have one; undefined without. */
   readonly watermarkMs: number | undefined
@@ -43,17 +45,16 @@ export interface CountedTurn {
 const recentMax = 100
 
 export class ProgressLog {
-  readonly #who: { readonly id: string; readonly runId: string; readonly name: string; readonly firstStage: string }
+  /** Known when the query's topics are. */
+  id = ""
+  readonly #who: { readonly runId: string; readonly name: string; readonly firstStage: string }
   readonly #recent: Progress[] = []
   readonly #residents = new Map<string, number>()
-  #totals = { inputRows: 0, turns: 0, late: 0, bad: 0, outputs: 0 }
+  #totals = { inputRows: 0, turns: 0, late: 0, bad: 0, outputs: 0, lost: 0 }
   #reported = { inputRows: 0, atMs: 0 }
   #batchId = 0
 
-  constructor(
-    who: { readonly id: string; readonly runId: string; readonly name: string; readonly firstStage: string },
-    startedAtMs: number
-  ) {
+  constructor(who: { readonly runId: string; readonly name: string; readonly firstStage: string }, startedAtMs: number) {
     this.#who = who
     this.#reported.atMs = startedAtMs
   }
@@ -69,6 +70,10 @@ export class ProgressLog {
     this.#residents.set(`${turn.stage}/${turn.partition}`, turn.residentKeys)
   }
 
+  countLost(records: number): void {
+    this.#totals.lost += records
+  }
+
   totals(watermarkMs: number | undefined): Totals {
     let residentKeys = 0
     for (const keys of this.#residents.values()) residentKeys += keys
@@ -77,12 +82,12 @@ export class ProgressLog {
 
   /** Closes a report over everything since the last one. */
   report(nowMs: number, watermarkMs: number | undefined): Progress {
-    const { id, runId, name } = this.#who
+    const { runId, name } = this.#who
     const rows = this.#totals.inputRows - this.#reported.inputRows
     const tookMs = Math.max(1, nowMs - this.#reported.atMs)
     const perSecond = Math.round((rows * 1_000) / tookMs)
     const progress: Progress = {
-      id,
+      id: this.id,
       runId,
       name,
       batchId: this.#batchId,

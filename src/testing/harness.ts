@@ -130,9 +130,17 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
     await this.#stop()
     this.#failure = undefined
     this.#run = Scope.makeUnsafe()
-    const observer = { committed: (turn: CommittedTurn) => this.#committed.push(turn) }
+    const observer = { committed: (turn: CommittedTurn) => this.#committed.push(turn), skipped: () => undefined }
     const { name } = this.#plan
-    const assembling = assemble({ plan: this.#plan, query: name, ports: this.#ports, limits: testLimits, observer, snapshot })
+    const assembling = assemble({
+      plan: this.#plan,
+      query: name,
+      ports: this.#ports,
+      limits: testLimits,
+      failOnDataLoss: true,
+      observer,
+      snapshot
+    })
     this.#assembled = await this.#effect(Scope.provide(assembling, this.#run))
   }
 

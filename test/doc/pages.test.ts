@@ -32,6 +32,7 @@ const printedBy = async (command: string, directory: string): Promise<string> =>
   const env = {
     HOME: process.env["HOME"],
     PATH: [commands, dirname(process.execPath), process.env["PATH"]].join(":"),
+    NODE_COMPILE_CACHE: join(scratch, "compiled"),
     NODE_OPTIONS: "--conditions=keyfold-source --disable-warning=ExperimentalWarning"
   }
   const { stdout } = await run("bash", ["-c", `exec 2>&1\n${command}`], { cwd: directory, env }).catch((failed: { stdout?: string }) => {

@@ -57,7 +57,8 @@ export const blocksIn = (text: string): Block[] => {
 export const blockFaults = (page: Page): string[] =>
   page.blocks.flatMap((block) => {
     const at = `${page.path}:${block.line}`
-    if (!languages.includes(block.language)) return [`${at}: a block is one of ${languages.join(", ")}, not ${JSON.stringify(block.language)}`]
+    if (!languages.includes(block.language))
+      return [`${at}: a block is one of ${languages.join(", ")}, not ${JSON.stringify(block.language)}`]
     if (block.language === "ts" && fileNameOf(block) === undefined) return [`${at}: a ts block begins with "// file: name.ts"`]
     if (block.language === "console" && !block.text.startsWith("$ ")) return [`${at}: a console block begins with "$ command"`]
     return []

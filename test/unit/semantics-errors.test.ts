@@ -161,6 +161,18 @@ describe("dead letters", () => {
     expect(text).toMatch(/"position":2\b/)
   })
 
+  test("name a composite key by its value (G21)", async () => {
+    const definition = job("lab")
+      .from(rows)
+      .groupByKey(({ key, n }) => ({ key, n }))
+      .mapGroupsWithState({ state: json<number>() }, ({ key }) => {
+        throw new Error(key)
+      })
+      .to()
+    await using kit = await harness(definition)
+    expect((await kit.turn([row("a", 1)])).dead).toMatchObject([{ key: { key: "a", n: 1 }, message: expect.stringContaining("a") }])
+  })
+
   test("are those of the turn, and only written once", async () => {
     await using kit = await harness(tally())
     expect((await kit.turn([failing("a")])).dead).toHaveLength(1)

@@ -1,8 +1,8 @@
 // Goal: stages chain with event time, watermarks and keys as the design says ("Event time after a stage").
 // Method: small jobs in the harness; what a stage sees of the one before is put out, or shows in what it drops as late.
-import { job, topic } from "keyfold"
+import { job, publisher, read, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
-import { harness } from "keyfold/testing"
+import { harness, memory } from "keyfold/testing"
 import { describe, expect, test } from "vitest"
 
 interface Row {
@@ -105,6 +105,31 @@ describe("watermarks after a stage", () => {
     // Both the data call of "a" and its timeout, in the follow-up, come before the watermark 200 does.
     expect([first.outputs, first.watermark]).toEqual([["a@0,a!@200|0", "b@0|0"], 200])
     expect((await kit.turn([row("c", 300)])).outputs).toEqual(["c@200|200", "b!@300|200"])
+  })
+
+  test("come after what the follow-ups of that turn put out, however the next stage cuts the log (W5, W2)", async () => {
+    const single = topic("single", { codec: json<Row>(), key: ({ key }) => key, partitions: 1 })
+    const seen = topic("seen", { codec: json<string>(), key: () => "", partitions: 1 })
+    const definition = job("lab")
+      .from(single)
+      .withWatermark(({ at }) => at, 0)
+      .groupByKey()
+      .flatMapGroupsWithState({ state, timeout: "event-time" }, (key, [first], group) => {
+        if (first !== undefined && key !== "tick") group.setTimeoutTimestamp(150)
+        return [`${key}${group.hasTimedOut ? "!" : ""}`]
+      })
+      .groupByKey((text) => text)
+      .mapGroupsWithState({ state, late: "drop" }, (text) => text)
+      .to(seen)
+    const runtime = memory()
+    await using events = await publisher(runtime, single)
+    for (const event of [row("a", 100), row("b", 101), row("tick", 200)]) await events.send(event)
+    await events.flush()
+    await using query = await start(definition, { runtime, trigger: "available-now", limits: { turnEventsMax: 1 } })
+    await query.awaitTermination()
+    const values: string[] = []
+    for await (const { value } of read(runtime, seen)) values.push(value)
+    expect(values).toEqual(["a", "b", "tick", "a!", "b!"])
   })
 
   test("a later event-time stage declares its own, with its own delay, over the results", async () => {
