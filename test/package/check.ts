@@ -1,9 +1,9 @@
 /**
  * Checks the package as its users get it: packs it, lints the tarball (publint, attw), installs it into a foreign project and type-checks
- * a job there with `skipLibCheck: false`, then runs that job on the embedded runtime.
+ * a job there with `skipLibCheck: false`, then runs that job on the embedded runtime, on this Node and on the oldest that `engines` allows.
  */
 import { execFileSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 
@@ -12,10 +12,14 @@ const work = mkdtempSync(join(tmpdir(), "keyfold-package-"))
 
 const run = (command: string, args: readonly string[], cwd: string): string => {
   process.stdout.write(`$ ${command} ${args.join(" ")}\n`)
-  return execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
+  return execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"], maxBuffer: 64 * 1_048_576 })
 }
 
 const bin = (name: string): string => join(root, "node_modules/.bin", name)
+
+interface Manifest {
+  readonly engines: { readonly node: string }
+}
 
 const foreignJob = `
 import { job, topic, publisher, read, start, type Query } from "keyfold"
@@ -72,15 +76,23 @@ try {
 
   const foreign = join(work, "foreign")
   mkdirSync(foreign)
-  writeFileSync(join(foreign, "package.json"), JSON.stringify({ name: "foreign", private: true, type: "module" }))
+  writeFileSync(
+    join(foreign, "package.json"),
+    JSON.stringify({ name: "foreign", private: true, type: "module", allowScripts: { node: true } })
+  )
   writeFileSync(join(foreign, "tsconfig.json"), JSON.stringify(tsconfig))
   writeFileSync(join(foreign, "main.ts"), foreignJob)
-  run("npm", ["install", "--no-audit", "--no-fund", "--prefer-offline", tarball, "@types/node@24"], foreign)
+  const oldest = `node@${(JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Manifest).engines.node.replace(">=", "")}`
+  run("npm", ["install", "--no-audit", "--no-fund", "--prefer-offline", tarball, "@types/node@24", oldest], foreign)
   run(bin("tsc"), ["-p", foreign], foreign)
-  const printed = run(process.execPath, ["main.ts"], foreign).trim()
-  if (printed !== '{"user":"u","count":2}') throw new Error(`the foreign job printed ${printed}`)
-  const help = run(process.execPath, ["node_modules/.bin/keyfold", "--version"], foreign).trim()
-  process.stdout.write(`package: fits a foreign project, keyfold ${help} runs there\n`)
+  for (const node of [process.execPath, join(foreign, "node_modules/.bin/node")]) {
+    const version = run(node, ["--version"], foreign).trim()
+    rmSync(join(foreign, "data"), { recursive: true, force: true })
+    const printed = run(node, ["main.ts"], foreign).trim()
+    if (printed !== '{"user":"u","count":2}') throw new Error(`the foreign job printed ${printed} on Node ${version}`)
+    const keyfold = run(node, ["node_modules/.bin/keyfold", "--version"], foreign).trim()
+    process.stdout.write(`package: keyfold ${keyfold} fits a foreign project and runs there on Node ${version}\n`)
+  }
 } finally {
   rmSync(work, { recursive: true, force: true })
 }
