@@ -159,7 +159,9 @@ const byKeyfold = async (directory: string, clicks: readonly Click[], partitions
 export const embeddedBench = async (): Promise<void> => {
   const count = 200_000
   const rounds = 5
-  process.stdout.write(`\nEmbedded runtime beside a SQLite loop by hand: ${count.toLocaleString("en")} clicks, sessionized, durable (median of ${rounds} rounds)\n`)
+  process.stdout.write(
+    `\nEmbedded runtime beside a SQLite loop by hand: ${count.toLocaleString("en")} clicks, sessionized, durable (median of ${rounds} rounds)\n`
+  )
   const widths = [24, 14, 16, 16, 10]
   process.stdout.write(`${row(["", "by hand, us", "keyfold 1p, us", "keyfold 16p, us", "ratio 1p/16p"], widths)}\n`)
   for (const users of [100, 10_000, 100_000]) {
@@ -178,9 +180,18 @@ export const embeddedBench = async (): Promise<void> => {
         rmSync(directory, { recursive: true, force: true })
       }
     }
-    const of = (pick: (sample: { hand: number; one: number; sixteen: number }) => number) => samples.map(pick).toSorted((a, b) => a - b)[rounds >> 1] as number
-    const ratios = `${fixed(of((s) => (s.hand / s.one) * 100), 0)} % / ${fixed(of((s) => (s.hand / s.sixteen) * 100), 0)} %`
-    process.stdout.write(`${row([`${users.toLocaleString("en")} users`, fixed(of((s) => s.hand)), fixed(of((s) => s.one)), fixed(of((s) => s.sixteen)), ratios], widths)}\n`)
+    const of = (pick: (sample: { hand: number; one: number; sixteen: number }) => number) =>
+      samples.map(pick).toSorted((a, b) => a - b)[rounds >> 1] as number
+    const ratios = `${fixed(
+      of((s) => (s.hand / s.one) * 100),
+      0
+    )} % / ${fixed(
+      of((s) => (s.hand / s.sixteen) * 100),
+      0
+    )} %`
+    process.stdout.write(
+      `${row([`${users.toLocaleString("en")} users`, fixed(of((s) => s.hand)), fixed(of((s) => s.one)), fixed(of((s) => s.sixteen)), ratios], widths)}\n`
+    )
   }
 }
 

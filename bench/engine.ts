@@ -62,10 +62,20 @@ const stageOf = (state: Codec<Open>): StagePlan => ({
 })
 
 /** A partition whose journal forgets: `rows` is the next turn. */
-export const benchPartition = (state: Codec<Open>, feed: { rows: readonly Row[] }, residentKeysMax = 10_000_000): { partition: Partition; residents: Residents } => {
+export const benchPartition = (
+  state: Codec<Open>,
+  feed: { rows: readonly Row[] },
+  residentKeysMax = 10_000_000
+): { partition: Partition; residents: Residents } => {
   const stage = stageOf(state)
   const residents = new Residents({ countMax: residentKeysMax, bytesMax: Number.MAX_SAFE_INTEGER })
-  const outgoing = new Outgoing(stage, { sizes: { partitionsOf: () => 1 }, partition: 0, internalTopic: "", keepsStamped: false, snapshot: undefined })
+  const outgoing = new Outgoing(stage, {
+    sizes: { partitionsOf: () => 1 },
+    partition: 0,
+    internalTopic: "",
+    keepsStamped: false,
+    snapshot: undefined
+  })
   const id = { query: "bench", stage: "bench", partition: 0 }
   const partition = new Partition({
     ...id,
@@ -103,7 +113,15 @@ export const benchPartition = (state: Codec<Open>, feed: { rows: readonly Row[] 
   return { partition, residents }
 }
 
-const record = { topic: "clicks", partition: 0, position: 1, index: 0, publishedAt: 0, headers: new Map(), payload: new Uint8Array() } satisfies StoredRecord
+const record = {
+  topic: "clicks",
+  partition: 0,
+  position: 1,
+  index: 0,
+  publishedAt: 0,
+  headers: new Map(),
+  payload: new Uint8Array()
+} satisfies StoredRecord
 
 const clicksOf = (count: number, keys: number): Click[] => {
   let seed = 12_345
@@ -149,7 +167,14 @@ export const engineBench = async (): Promise<void> => {
       ])
       if (hand === undefined || alone === undefined || withJson === undefined) return
       const label = `${keys.toLocaleString("en")} keys, turns of ${size.toLocaleString("en")}`
-      const cells = [label, fixed(hand.us, 3), fixed(alone.us, 3), `+${fixed(alone.us - hand.us, 3)}`, fixed(withJson.us, 3), `+${fixed(withJson.us - hand.us, 3)}`]
+      const cells = [
+        label,
+        fixed(hand.us, 3),
+        fixed(alone.us, 3),
+        `+${fixed(alone.us - hand.us, 3)}`,
+        fixed(withJson.us, 3),
+        `+${fixed(withJson.us - hand.us, 3)}`
+      ]
       process.stdout.write(`${row(cells, widths)}\n`)
     }
   }
@@ -168,7 +193,9 @@ export const memoryBench = async (): Promise<void> => {
   }
   const keys = Array.from({ length: count }, (_, index) => `user-${index}`)
   const before = used()
-  const plain = new Map<string, Open>(keys.map((key, index) => [key, { start: 1.5e12 + index, end: 1.5e12 + index + 0.5, count: index + 0.25 }]))
+  const plain = new Map<string, Open>(
+    keys.map((key, index) => [key, { start: 1.5e12 + index, end: 1.5e12 + index + 0.5, count: index + 0.25 }])
+  )
   const plainBytes = used() - before
   process.stdout.write(`\nMemory per idle resident, ${plain.size.toLocaleString("en")} keys, heap and external after gc\n`)
   process.stdout.write(`  plain Map of objects   ${fixed(plainBytes / count, 0)} bytes\n`)
@@ -183,5 +210,7 @@ export const memoryBench = async (): Promise<void> => {
   feed.rows = []
   await Effect.runPromise(partition.turn([[record]], 1))
   const bytes = used() - cleared
-  process.stdout.write(`  keyfold, json() state  ${fixed(bytes / count, 0)} bytes, ${fixed((bytes - plainBytes) / count, 0)} above the Map (${residents.size.toLocaleString("en")} residents)\n`)
+  process.stdout.write(
+    `  keyfold, json() state  ${fixed(bytes / count, 0)} bytes, ${fixed((bytes - plainBytes) / count, 0)} above the Map (${residents.size.toLocaleString("en")} residents)\n`
+  )
 }

@@ -31,6 +31,8 @@ export const measure = async (contestants: readonly Contestant[], rounds = 7): P
 }
 
 export const row = (cells: readonly (string | number)[], widths: readonly number[]): string =>
-  cells.map((cell, index) => (index === 0 ? String(cell).padEnd(widths[index] ?? 12) : String(cell).padStart(widths[index] ?? 12))).join(" ")
+  cells
+    .map((cell, index) => (index === 0 ? String(cell).padEnd(widths[index] ?? 12) : String(cell).padStart(widths[index] ?? 12)))
+    .join(" ")
 
 export const fixed = (value: number, digits = 2): string => value.toFixed(digits)

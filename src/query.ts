@@ -56,6 +56,8 @@ export interface QueryProgram {
   readonly watermarkMs: () => number | undefined
   readonly lag: () => Effect.Effect<number, KeyfoldError>
   readonly progress: ProgressLog
+  /** Whether a turn is under way. */
+  readonly isBusy: () => boolean
   /** Completes when everything committed is out. */
   readonly settle: () => Effect.Effect<void, KeyfoldError>
   /** Closing it gives everything back: partitions, connections, locks. */
@@ -119,7 +121,7 @@ export class RunningQuery implements Query {
   }
 
   get status(): Query["status"] {
-    const busy = this.isActive && this.#program.progress.unreported > 0
+    const busy = this.isActive && this.#program.isBusy()
     const message = { running: busy ? "processing" : "waiting for data", stopping: "stopping", stopped: "stopped", failed: "failed" }[
       this.#state
     ]

@@ -82,6 +82,7 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
     watermarkMs: () => watermarkOf(assembled),
     lag: () => lagOf(assembled),
     settle: () => settleAll(assembled),
+    isBusy: () => assembled.stages.some(({ runners }) => runners.some((runner) => runner.isBusy)),
     progress
   }
 })
@@ -96,7 +97,8 @@ const processAll = Effect.fnUntraced(function* (assembled: Assembled) {
   for (const { runners } of assembled.stages) {
     for (const runner of runners) {
       const ends = yield* runner.ends()
-      while (runner.lag(ends) > 0 || runner.partition.needsTurn(yield* Clock.currentTimeMillis)) yield* Effect.sleep(pollMs)
+      while (runner.isBusy || runner.lag(ends) > 0 || runner.partition.needsTurn(yield* Clock.currentTimeMillis))
+        yield* Effect.sleep(pollMs)
     }
     for (const runner of runners) yield* runner.partition.settled()
   }

@@ -52,6 +52,7 @@ export class Runner {
   #outgoingIdle = false
   #movedAtMs = Number.NEGATIVE_INFINITY
   #trimmed = 0
+  #busy = false
 
   constructor(parts: RunnerParts, startedAtMs: number) {
     this.#parts = parts
@@ -61,6 +62,11 @@ export class Runner {
 
   get partition(): Partition {
     return this.#parts.partition
+  }
+
+  /** Whether a turn is under way. */
+  get isBusy(): boolean {
+    return this.#busy
   }
 
   /** The end of every input as it is now. */
@@ -84,7 +90,9 @@ export class Runner {
     batch.forEach((records, index) => {
       if (records.length > 0) this.#silentSince[index] = nowMs
     })
+    this.#busy = true
     yield* this.partition.turn(hasRows ? batch : [], nowMs)
+    this.#busy = false
     this.tell(nowMs)
     yield* this.#trim(trimEvery)
     return true

@@ -8,7 +8,7 @@ import { type Job, publisher, type Query, read, start, type Topic, topic } from 
 import { json } from "keyfold/codecs/json"
 import { embedded } from "keyfold/embedded"
 import { describe, expect, test } from "vitest"
-import { chained, deliveriesIn, delivered, direct, numbered, type Request, requests, sessions } from "../fixtures/jobs.ts"
+import { chained, delivered, deliveriesIn, direct, numbered, type Request, requests, sessions } from "../fixtures/jobs.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
 import { Child, freshDirectory, randomFrom, repository, seedOr, sleep, until } from "../fixtures/world.ts"
 
@@ -113,7 +113,10 @@ describe(`a process that is killed again and again, over ${log.name} (SEED=${see
     const found = await valuesOf(directory, numbered)
     expect(bytewise(found.map(sessionLine))).toEqual(log.sessions)
     for (const [group, ofGroup] of Map.groupBy(found, (session) => session.group)) {
-      expect(ofGroup.map(({ number }) => number), `the state of ${group}`).toEqual(ofGroup.map((_, index) => index + 1))
+      expect(
+        ofGroup.map(({ number }) => number),
+        `the state of ${group}`
+      ).toEqual(ofGroup.map((_, index) => index + 1))
     }
     expect(await deadOf(directory, "chained")).toEqual([])
 
@@ -151,7 +154,17 @@ describe(`a process that is killed again and again, over ${log.name} (SEED=${see
     }
     await out[Symbol.asyncDispose]()
     const last = new Child([
-      ...[join(repository, "src/cli/main.ts"), "run", script("jobs.ts"), "--job", "direct", "--until-caught-up", "--close", "--data", directory]
+      ...[
+        join(repository, "src/cli/main.ts"),
+        "run",
+        script("jobs.ts"),
+        "--job",
+        "direct",
+        "--until-caught-up",
+        "--close",
+        "--data",
+        directory
+      ]
     ])
     expect(await last.ended, last.stderr).toBe(0)
     expect(last.stderr).toMatch(/ 0 late, 0 dead/)
