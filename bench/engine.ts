@@ -102,7 +102,7 @@ export const benchPartition = (
       timeouts: () => Effect.succeed(undefined),
       commit: () => Effect.succeed(emptyOutbox)
     },
-    publisher: { publish: () => Effect.void, settled: () => Effect.void, lastNumber: () => Effect.succeed(0) },
+    publisher: { publish: () => Effect.void, room: () => Effect.void, settled: () => Effect.void, lastNumber: () => Effect.succeed(0) },
     outgoing,
     residents,
     engine: (host) => new Activation(stage.actor as NonNullable<StagePlan["actor"]>, { retries: 0, residents, host }),

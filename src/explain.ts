@@ -1,11 +1,11 @@
 /** Prints a job: its stages, what they read and write, how they keep time. */
 import { KeyfoldError } from "./errors.ts"
 import { type Job, planOf } from "./job.ts"
+import { isoTime } from "./model/event-clock.ts"
 import type { Operator } from "./model/operator.ts"
 import type { InputPlan, OutputPlan, SinkDefinition, StagePlan } from "./model/stage.ts"
 import { partitionsDefault } from "./model/topic.ts"
 import { deadLetterTopicName, internalTopicName, type Plan } from "./plan.ts"
-import { isoTime } from "./telemetry/progress.ts"
 
 /** A job as text: one block a stage, in the order that events pass through. Throws `illegal-argument` for something that is no job. */
 export function explain(job: Job): string {

@@ -12,6 +12,7 @@ export {
   type Synchronous
 } from "./model/actor.ts"
 export type { Codec } from "./model/codec.ts"
+export type { DeadLetter } from "./model/dead-letter.ts"
 export { type Duration, toDurationMs } from "./model/duration.ts"
 export type { GroupState, TimeoutKind } from "./model/group-state.ts"
 export type { KeyOf } from "./model/key.ts"

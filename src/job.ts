@@ -107,7 +107,7 @@ class Builder {
   }
 
   from(source: unknown, options?: { readonly startAt?: unknown; readonly through?: (events: unknown) => unknown }): Builder {
-    const joined: SourceDraft = { source, startAt: options?.startAt, steps: stepsThrough(options?.through) }
+    const joined: SourceDraft = { source, options, startAt: options?.startAt, steps: stepsThrough(options?.through) }
     return new Builder({ ...this.#draft, sources: [...this.#draft.sources, joined] })
   }
 

@@ -15,7 +15,7 @@ export interface Limits {
   readonly residentBytesMax: number
   /** Milliseconds between two background checkpoints of the clustered journal. Default 5,000 (10 to 600,000). */
   readonly checkpointEveryMs: number
-  /** Milliseconds that what is no longer needed is kept for late readers (P20, P26). Default 300,000 (0 to 86,400,000). */
+  /** Milliseconds that the clustered runtime keeps what is no longer needed for late readers (P20, P26). Default 300,000 (0 to 86,400,000). */
   readonly historyKeptMs: number
 }
 
@@ -55,9 +55,3 @@ const limitFaults = (limits: Partial<Limits>): Fault[] =>
     if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return []
     return [{ code: "option-invalid", message: `${name} must be an integer from ${min} to ${max}, got ${String(value)}` }]
   })
-
-/** A whole number of the caller's, within bounds. */
-export const numberFaults = (name: string, value: unknown, min: number, max: number): Fault[] =>
-  typeof value === "number" && Number.isInteger(value) && value >= min && value <= max
-    ? []
-    : [{ code: "option-invalid", message: `${name} must be an integer from ${min} to ${max}, got ${String(value)}` }]

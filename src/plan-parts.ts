@@ -18,6 +18,14 @@ export class FaultList {
   }
 }
 
+/** A misspelt option would otherwise mean its default, in silence. */
+export const checkOptionNames = (options: unknown, known: readonly string[], what: string, faults: FaultList): void => {
+  if (typeof options !== "object" || options === null) return
+  for (const name of Object.keys(options)) {
+    if (!known.includes(name)) faults.add(`${what} has no option ${shown(name)}: the options are ${known.join(", ")}`)
+  }
+}
+
 /** The steps before the first grouping, and each grouping with what follows it. */
 export const splitSteps = (
   steps: readonly StepDraft[],
@@ -40,6 +48,7 @@ export const splitSteps = (
 
 export const planInput = (draft: SourceDraft, common: readonly StepDraft[], faults: FaultList): Extract<InputPlan, { kind: "source" }> => {
   const defined = definitionOf(draft.source)
+  checkOptionNames(draft.options, ["startAt", "through"], "from", faults)
   const startAt = planStartAt(draft.startAt ?? "earliest", faults)
   const operators = planOperators([...draft.steps, ...common], faults)
   if (defined !== undefined && defined.kind !== "foreach") return { kind: "source", source: defined, startAt, operators }
@@ -76,8 +85,10 @@ export const planOperators = (steps: readonly StepDraft[], faults: FaultList): O
   })
 
 const planWatermark = (step: Extract<StepDraft, { kind: "watermark" }>, faults: FaultList): Operator => {
+  checkOptionNames(step.options, ["idleAfter", "advanceWhenIdle", "late"], "withWatermark", faults)
   const { idleAfter = "1 minute", advanceWhenIdle = false, late } = (step.options ?? {}) as Record<string, unknown>
   checkFunction(step.eventTime, "withWatermark takes a synchronous function from an event to its time in milliseconds", faults)
+  if (typeof advanceWhenIdle !== "boolean") faults.add(`advanceWhenIdle must be true or false, got ${shown(advanceWhenIdle)}`)
   return {
     kind: "watermark",
     declaration: {
@@ -115,6 +126,9 @@ const planSink = (sink: unknown, what: string, faults: FaultList): SinkDefinitio
   return undefined
 }
 
+/** Of both state-function forms, and of an actor. */
+const stageOptionNames = ["name", "state", "timeout", "late", "initialState", "emits", "outputMode", "run"]
+
 /** What surrounds a stage: whether event time was declared since the stage before, and whether any watermark reaches it. */
 interface StageSurroundings {
   readonly name: string
@@ -128,6 +142,7 @@ export const planActor = (stage: StageDraft, around: StageSurroundings, faults: 
   const timeout = oneOf(options["timeout"] ?? "none", ["none", "processing-time", "event-time"], `the timeout of ${at}`, faults)
   const late = options["late"] ?? (timeout === "event-time" ? "drop" : "keep")
   checkStateFunction(stage.run, at, faults)
+  checkOptionNames(options, stageOptionNames, at, faults)
   if (timeout === "event-time" && !around.declaresEventTime) {
     faults.add(`${at} has an event-time timeout but no watermark: declare withWatermark(eventTime, delay) before its groupByKey (G19)`)
   }
@@ -192,7 +207,7 @@ export const planInitialState = (initial: unknown, state: Codec<unknown>, at: st
       const text = keyText(key)
       if (planned.has(text)) faults.add(`${what} has the key ${shown(key)} twice`)
       if (value === undefined || value === null) throw new KeyfoldError("illegal-argument", `the state of ${shown(key)} is ${value}`)
-      planned.set(text, { keyText: text, key, bytes: state.encode(value) })
+      planned.set(text, { keyText: text, key, bytes: new Uint8Array(state.encode(value)) })
     }
   } catch (thrown) {
     faults.add(`${what} cannot be used: ${reasonOf(thrown)}`)

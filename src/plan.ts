@@ -18,6 +18,7 @@ export interface Draft {
 
 export interface SourceDraft {
   readonly source: unknown
+  readonly options: unknown
   readonly startAt: unknown
   readonly steps: readonly StepDraft[]
 }

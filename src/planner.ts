@@ -5,7 +5,7 @@ import type { ErrorPolicy, InputPlan, OutputPlan, SinkDefinition, StagePlan } fr
 import { partitionsDefault } from "./model/topic.ts"
 import { type Draft, type EndDraft, type GroupDraft, intakeName, type Plan, type StageDraft } from "./plan.ts"
 import { checkNames, checkTopics } from "./plan-names.ts"
-import { checkFunction, FaultList, planActor, planInput, planOperators, planSinks, splitSteps } from "./plan-parts.ts"
+import { checkFunction, checkOptionNames, FaultList, planActor, planInput, planOperators, planSinks, splitSteps } from "./plan-parts.ts"
 
 /** Checks a draft and plans it. Throws one `job-invalid` error that names every fault. */
 export const planJob = (draft: Draft, end: EndDraft): Plan => {
@@ -23,6 +23,7 @@ export const planJob = (draft: Draft, end: EndDraft): Plan => {
 }
 
 const planOptions = (draft: Draft, faults: FaultList): Pick<Plan, "onError" | "retries"> => {
+  checkOptionNames(draft.options, ["onError", "retries"], "job", faults)
   const { onError = "dead-letter", retries = 0 } = draft.options ?? {}
   if (onError !== "dead-letter" && onError !== "stop" && onError !== "drop") {
     faults.add(`onError must be "dead-letter", "stop" or "drop", got ${shown(onError)}`)
@@ -85,13 +86,13 @@ const keyFunction = (key: unknown, faults: FaultList): ((value: unknown) => unkn
 /** Whether the rows must travel to be grouped. A function that is the topic's own key function, on its own events, need not (P25). */
 const needsIntake = (inputs: readonly Extract<InputPlan, { kind: "source" }>[], key: unknown, faults: FaultList): boolean => {
   if (key !== undefined) {
-    return !inputs.every(({ source, operators }) => source.kind === "topic" && source.key === key && operators.every(keepsEvents))
+    const isOwn = inputs.every(({ source, operators }) => source.kind === "topic" && source.key === key && operators.every(keepsEvents))
+    return !isOwn || partitionCounts(inputs).size > 1
   }
   for (const { source } of inputs) {
     if (source.kind === "stream") faults.add(`the stream ${source.name} has no key: group it with groupByKey(fn)`)
   }
-  const counts = new Set(inputs.map(({ source }) => (source.kind === "topic" ? (source.partitions ?? partitionsDefault) : undefined)))
-  if (counts.size > 1) {
+  if (partitionCounts(inputs).size > 1) {
     const listed = inputs.map(
       ({ source }) => `${source.name} has ${source.kind === "topic" ? (source.partitions ?? partitionsDefault) : "none"}`
     )
@@ -102,6 +103,9 @@ const needsIntake = (inputs: readonly Extract<InputPlan, { kind: "source" }>[], 
   }
   return false
 }
+
+const partitionCounts = (inputs: readonly Extract<InputPlan, { kind: "source" }>[]): ReadonlySet<number | undefined> =>
+  new Set(inputs.map(({ source }) => (source.kind === "topic" ? (source.partitions ?? partitionsDefault) : undefined)))
 
 const keepsEvents = (operator: Operator): boolean => operator.kind === "filter" || operator.kind === "watermark"
 

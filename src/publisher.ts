@@ -18,9 +18,12 @@ import type { TopicDescription } from "./source/source.ts"
  * Sending twice stores twice: exactly-once begins with the stored record.
  */
 export interface Publisher<T> extends AsyncDisposable {
-  /** Completes when the event is durable. Rejects with `encode-failed` or `key-invalid`, then nothing was sent. */
+  /**
+   * Completes when the event is durable. Rejects with `encode-failed` or `key-invalid` when it cannot be an event of the topic, with
+   * `storage-full` or `unreachable` when it could not be stored; it was not sent then.
+   */
   send(event: T): Promise<void>
-  /** Completes when everything sent so far is durable; rejects with the first failure since the last flush. */
+  /** Completes when everything sent so far is durable; rejects with the first failure since the last flush that nobody has awaited. */
   flush(): Promise<void>
 }
 
@@ -37,7 +40,11 @@ interface OpenTopic {
 }
 
 /** Opens a publisher, and the topic with it if it is new. Rejects with `topic-mismatch` when it was created with another partition count. */
-export async function publisher<T>(runtime: Runtime, topic: Topic<T>): Promise<VerbatimPublisher<T>> {
+export async function publisher<T>(runtime: Runtime, topic: Topic<T>): Promise<Publisher<T>> {
+  return verbatimPublisher(runtime, topic)
+}
+
+export const verbatimPublisher = async <T>(runtime: Runtime, topic: Topic<T>): Promise<VerbatimPublisher<T>> => {
   const connect = connectorOf(runtime)
   const defined = topicDefinition(topic)
   const scope = Scope.makeUnsafe()
@@ -55,9 +62,36 @@ export async function publisher<T>(runtime: Runtime, topic: Topic<T>): Promise<V
 interface Parcel {
   readonly records: Omit<NewRecord, "publishedAt">[]
   readonly stored: Promise<void>
+  bytes: number
+}
+
+/** A rejected promise that knows whether somebody looks at it. */
+class Refusal extends Promise<never> {
+  #seen: () => void = () => undefined
+
+  static of(thrown: unknown, seen: () => void): Refusal {
+    const refusal = new Refusal((_, reject) => reject(thrown))
+    refusal.catch(() => undefined)
+    refusal.#seen = seen
+    return refusal
+  }
+
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: it is a promise, and this is how it is looked at
+  override then<A = never, B = never>(
+    fulfilled?: ((value: never) => A | PromiseLike<A>) | null,
+    rejected?: ((reason: unknown) => B | PromiseLike<B>) | null
+  ): Promise<A | B> {
+    this.#seen()
+    return super.then(fulfilled, rejected)
+  }
 }
 
 const parcelRecordsMax = 4_096
+const parcelBytesMax = 8 * 1_048_576
 
 class OpenPublisher<T> implements VerbatimPublisher<T> {
   readonly #topic: TopicDefinition
@@ -72,12 +106,12 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
     this.#open = open
   }
 
-  async send(event: T): Promise<void> {
-    return this.#add(this.#partitionOf(event), this.#encode(event))
+  send(event: T): Promise<void> {
+    return this.#accept(() => this.#add(this.#partitionOf(event), this.#encode(event)))
   }
 
-  async sendVerbatim(payload: Uint8Array): Promise<void> {
-    return this.#add(0, payload)
+  sendVerbatim(payload: Uint8Array): Promise<void> {
+    return this.#accept(() => this.#add(0, payload))
   }
 
   async flush(): Promise<void> {
@@ -89,11 +123,24 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#closed) return
+    this.#closed = true
     try {
       await this.flush()
     } finally {
-      this.#closed = true
       await Effect.runPromise(Scope.close(this.#open.scope, Exit.void))
+    }
+  }
+
+  /** A refusal reaches whoever awaits the send, or else the next flush; it is never an unhandled rejection. */
+  #accept(add: () => Promise<void>): Promise<void> {
+    try {
+      return add()
+    } catch (thrown) {
+      const failure = { thrown }
+      this.#failure ??= failure
+      return Refusal.of(thrown, () => {
+        if (this.#failure === failure) this.#failure = undefined
+      })
     }
   }
 
@@ -108,11 +155,11 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
     this.#parcel ??= this.#newParcel()
     const { records, stored } = this.#parcel
     records.push({ topic: this.#topic.name, partition, headers: noHeaders, payload, identity: undefined })
-    if (records.length === parcelRecordsMax) this.#parcel = undefined
+    this.#parcel.bytes += payload.byteLength
+    if (records.length === parcelRecordsMax || this.#parcel.bytes >= parcelBytesMax) this.#parcel = undefined
     return stored
   }
 
-  /** A failure reaches whoever awaits the send, or else the next flush; it is never an unhandled rejection. */
   #newParcel(): Parcel {
     const records: Parcel["records"] = []
     const stored = Promise.resolve().then(() => {
@@ -127,7 +174,7 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
         this.#failure ??= { thrown }
       }
     )
-    return { records, stored }
+    return { records, stored, bytes: 0 }
   }
 
   #store(records: Parcel["records"]): Effect.Effect<void, KeyfoldError> {
@@ -145,7 +192,7 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
 
   #encode(event: T): Uint8Array {
     try {
-      return this.#topic.codec.encode(event)
+      return new Uint8Array(this.#topic.codec.encode(event)) // a codec may use its buffer again
     } catch (thrown) {
       throw asKeyfoldError(thrown, "encode-failed", `the codec of ${this.#topic.name} refuses the event`)
     }

@@ -117,7 +117,7 @@ export class RunningQuery implements Query {
   }
 
   get recentProgress(): readonly Progress[] {
-    return this.#program.progress.recent
+    return [...this.#program.progress.recent]
   }
 
   get status(): Query["status"] {
@@ -173,8 +173,9 @@ export class RunningQuery implements Query {
     if (this.#program.progress.unreported > 0) this.#program.progress.report(nowMs, this.#program.watermarkMs())
     // P21. A sink that hangs must not hold the stop for ever: the journal keeps its outbox, and the next start brings it out.
     if (error === undefined) yield* Effect.exit(Effect.timeoutOption(this.#program.settle(), settleMsMax))
-    yield* Scope.close(this.#program.scope, exit)
-    this.#exception = error
+    const closed = yield* Effect.exit(Scope.close(this.#program.scope, exit))
+    if (error === undefined && Exit.isFailure(closed)) this.#exception = failureOf(closed)
+    this.#exception ??= error
     this.#move(error === undefined ? "stopped" : "failed")
     if (error === undefined) yield* Deferred.succeed(this.#ended, undefined)
     else yield* Deferred.fail(this.#ended, error)

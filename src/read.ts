@@ -1,8 +1,9 @@
 /** Reading a topic from outside a job: `tail`, tests, services that want the results. */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import { asKeyfoldError, KeyfoldError } from "./errors.ts"
+import { asKeyfoldError, failWithFaults, KeyfoldError, shown } from "./errors.ts"
 import type { FromOptions } from "./job.ts"
 import type { RecordInfo, StoredRecord } from "./model/record.ts"
 import type { Topic, TopicDefinition } from "./model/topic.ts"
@@ -32,24 +33,76 @@ const readCountMax = 1_024
 const readBytesMax = 4 * 1_048_576
 
 /**
- * Reads a topic, partition by partition, each in order, from `startAt` (default earliest) to the end as it is now; `follow` stays and goes
- * on with whatever arrives in any partition. Throws `topic-mismatch` for another partition count, `illegal-argument` for a topic that does
- * not exist, `decode-failed` for a record that the codec refuses.
+ * Reads a topic, partition by partition, each in order, from `startAt` (default earliest) to the end as it is at the start; `follow` stays
+ * and goes on with whatever arrives in any partition. Throws `topic-mismatch` for another partition count, `illegal-argument` for a topic
+ * that does not exist, `option-invalid` for options that mean nothing, `decode-failed` for a record that the codec refuses.
  */
-export async function* read<T, K>(
-  runtime: Runtime,
-  topic: Topic<T, K>,
-  options: ReadOptions = {}
-): AsyncGenerator<ReadRecord<T, K>, void, void> {
-  for await (const record of readRaw(runtime, topic, options)) yield { ...record.decode(), info: record.info }
+export function read<T, K>(runtime: Runtime, topic: Topic<T, K>, options: ReadOptions = {}): AsyncIterable<ReadRecord<T, K>> {
+  const records = readRaw(runtime, topic, options)
+  return {
+    [Symbol.asyncIterator]() {
+      const raw = records[Symbol.asyncIterator]()
+      return {
+        async next() {
+          const { done, value } = await raw.next()
+          if (done === true) return { done, value: undefined }
+          try {
+            return { done: false, value: { ...value.decode(), info: value.info } }
+          } catch (thrown) {
+            await raw.return?.()
+            throw thrown
+          }
+        },
+        async return() {
+          await raw.return?.()
+          return { done: true, value: undefined }
+        }
+      }
+    }
+  }
 }
 
 /** The same, leaving it to the reader what to do about a record that the codec refuses. */
-export async function* readRaw<T, K>(
+export const readRaw = <T, K>(runtime: Runtime, topic: Topic<T, K>, options: ReadOptions = {}): AsyncIterable<RawRecord<T, K>> => ({
+  [Symbol.asyncIterator]() {
+    const closed = Deferred.makeUnsafe<void>()
+    const records = generate(runtime, topic as unknown as Topic<unknown>, options, closed) as AsyncGenerator<RawRecord<T, K>, void, void>
+    return {
+      next: () => records.next(),
+      // A generator that waits for an arrival would not hear `return` before the arrival.
+      async return() {
+        await Effect.runPromise(Deferred.succeed(closed, undefined))
+        return records.return()
+      }
+    }
+  }
+})
+
+const readOptionNames = ["startAt", "follow"]
+
+const checkOptions = (options: ReadOptions): void => {
+  const { startAt = "earliest" } = options
+  const faults = Object.keys(options)
+    .filter((name) => !readOptionNames.includes(name))
+    .map((name) => `there is no option called ${name}: the options are ${readOptionNames.join(", ")}`)
+  const time = (startAt as { readonly time?: unknown }).time
+  if (startAt !== "earliest" && startAt !== "latest" && !(typeof time === "number" && Number.isFinite(time))) {
+    faults.push(`startAt must be "earliest", "latest" or { time: milliseconds }, got ${shown(startAt)}`)
+  }
+  failWithFaults(
+    "option-invalid",
+    "read",
+    faults.map((message) => ({ code: "option-invalid", message }))
+  )
+}
+
+async function* generate(
   runtime: Runtime,
-  topic: Topic<T, K>,
-  options: ReadOptions = {}
-): AsyncGenerator<RawRecord<T, K>, void, void> {
+  topic: Topic<unknown>,
+  options: ReadOptions,
+  closed: Deferred.Deferred<void>
+): AsyncGenerator<RawRecord<unknown, unknown>, void, void> {
+  checkOptions(options)
   const connect = connectorOf(runtime)
   const defined = topicDefinition(topic)
   const scope = Scope.makeUnsafe()
@@ -59,19 +112,20 @@ export async function* readRaw<T, K>(
     const found = await run(findTopic(ports, defined))
     const positions = await run(startPositions(ports, found, options.startAt ?? "earliest"))
     for (;;) {
+      const ends = await run(startPositions(ports, found, "latest"))
       for (let partition = 0; partition < found.partitions; partition++) {
-        for (;;) {
-          const after = positions[partition] as number
-          const records = await run(
-            ports.source.read({ topic: found.name, partition, after, countMax: readCountMax, bytesMax: readBytesMax })
-          )
-          for (const record of records) yield { info: record, decode: () => decodeRecord(defined, record) as { value: T; key: K } }
-          if (records.length === 0) break
-          positions[partition] = (records.at(-1) as StoredRecord).position
+        const end = ends[partition] as number
+        for (let after = positions[partition] as number; after < end; after = positions[partition] as number) {
+          const countMax = Math.min(readCountMax, end - after)
+          const records = await run(ports.source.read({ topic: found.name, partition, after, countMax, bytesMax: readBytesMax }))
+          for (const record of records) yield { info: record, decode: () => decodeRecord(defined, record) }
+          positions[partition] = records.at(-1)?.position ?? end
         }
       }
       if (options.follow !== true) return
-      await run(ports.source.arrival(positions.map((after, partition) => ({ topic: found.name, partition, after }))))
+      const arrival = ports.source.arrival(positions.map((after, partition) => ({ topic: found.name, partition, after })))
+      await run(Effect.raceFirst(arrival, Deferred.await(closed)))
+      if (Deferred.isDoneUnsafe(closed)) return
     }
   } finally {
     await Effect.runPromise(Scope.close(scope, Exit.void))

@@ -53,7 +53,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   "plan-names": [...ground, "plan", "plan-parts"],
   planner: [...ground, "plan", "plan-names", "plan-parts"],
   job: [...ground, "plan", "planner"],
-  explain: [...ground, ...planning, "telemetry"],
+  explain: [...ground, ...planning],
   ports: [...ground, "source", "partition", "journal", "sink"],
   topics: [...ground, ...planning, "ports", "source"],
   assembly: [...ground, ...planning, "ports", "topics", "source", "partition", "activation", "journal", "sink", "telemetry"],

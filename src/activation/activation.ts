@@ -24,7 +24,9 @@ export interface ActivationHost {
   readonly callStarted: (resident: Resident, eventTime: number) => void
   /** One result of the call, on its way through the operators to the outbox. Throws what makes the call fail. */
   readonly result: (value: unknown) => void
-  /** Takes back what the call has put out. */
+  /** The call is over, and has put out what it has. */
+  readonly callEnded: () => void
+  /** The call is over, and what it has put out is taken back. */
   readonly callUndone: () => void
   /** The call has failed for good. Throws to give the turn up (onError: "stop"). */
   readonly callFailed: (resident: Resident, thrown: unknown) => void
@@ -92,6 +94,7 @@ export class Activation {
       try {
         this.#drain(this.#actor.run(resident.key, resident.events ?? noEvents, this.#state, this.#host.context))
         this.#keep(resident, this.#state.finish(), prior)
+        this.#host.callEnded()
         return
       } catch (thrown) {
         this.#state.abandon()

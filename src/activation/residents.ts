@@ -51,9 +51,8 @@ export class Residents {
   }
 
   /**
-   * Makes room after a committed turn: first who is not worth keeping (no state, no timeout), then who was not touched for longest.
-   * The map is in order of arrival; a resident that was touched since goes to its end instead of leaving (second chance), so a turn's
-   * work is bounded by the keys that the turn brought in.
+   * Makes room after a committed turn: first who is not worth keeping (no state, no timeout), then who arrived first. Who was touched in
+   * this very turn goes to the end of the line instead (a second chance), so that a turn's work is bounded by the keys that it brought in.
    */
   evict(turn: number, touched: readonly Resident[]): void {
     for (const resident of touched) if (!resident.exists) this.#drop(resident)

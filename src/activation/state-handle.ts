@@ -172,7 +172,7 @@ export class StateHandle<S> implements GroupState<S> {
 
   #decode(bytes: Uint8Array): S {
     try {
-      return this.#codec.decode(bytes)
+      return this.#codec.decode(ownBytes(bytes))
     } catch (thrown) {
       throw new KeyfoldError("decode-failed", `the stored state cannot be decoded: ${reasonOf(thrown)}`, { cause: thrown })
     }
@@ -207,5 +207,5 @@ const withinTime = (timeMs: number): number => {
   throw new KeyfoldError("illegal-argument", `a timeout at ${timeMs} ms is beyond what a timestamp can hold`)
 }
 
-/** A codec may answer a window on a shared buffer; a resident must neither pin that buffer nor see it change. */
-const ownBytes = (bytes: Uint8Array): Uint8Array => (bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes))
+/** A codec may use its buffer again, and a function may change what a codec hands through: the state's bytes are nobody else's. */
+const ownBytes = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes)

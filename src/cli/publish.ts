@@ -1,6 +1,6 @@
 /** `keyfold publish`: streams lines from a file or stdin into a topic. Never holds more than a window of them. */
 import { createReadStream, statSync } from "node:fs"
-import { publisher } from "../publisher.ts"
+import { verbatimPublisher } from "../publisher.ts"
 import { embedded } from "../runtime/embedded.ts"
 import { topicToPublish } from "./catalog.ts"
 import { foreignFormat } from "./input-format.ts"
@@ -17,7 +17,7 @@ import { type EndSignal, onEndSignal, signalExitCode, type Terminal } from "./te
 export const publishLines = async (request: PublishRequest, terminal: Terminal): Promise<ExitCode> => {
   const topic = topicToPublish(await loadCatalog(request.module), request.topic)
   const input = openInput(request.file, terminal)
-  const open = await publisher(embedded(request.data), topic)
+  const open = await verbatimPublisher(embedded(request.data), topic)
   const lines = new LinePublisher(open, ({ number, byteCount }) => {
     terminal.say(`keyfold: line ${counted(number)} is left out: a record cannot hold its ${counted(byteCount)} bytes`)
   })

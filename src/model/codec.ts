@@ -1,4 +1,7 @@
-/** Turns values into bytes and back. Both directions throw on what they cannot do; keyfold says which record or state it was. */
+/**
+ * Turns values into bytes and back. Both directions throw on what they cannot do; keyfold says which record or state it was. The bytes
+ * that `encode` answers may be used again in its next call: keyfold copies them. Those that `decode` gets are its own to keep.
+ */
 export interface Codec<T> {
   /** IANA media type, for people and foreign readers. */
   readonly contentType: string

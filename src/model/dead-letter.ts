@@ -59,9 +59,13 @@ const originOf = (record: StoredRecord): Partial<DeadLetter> => {
   return { topic, partition, position, publishedAt, bytes: kept.toString("base64"), ...cut }
 }
 
-/** A value that JSON cannot hold, or that is too large, is left out: the letter itself must always be written. */
-export const encodeDeadLetter = (letter: DeadLetter): Uint8Array => {
+/**
+ * A value that JSON cannot hold, or that is too large, is left out: the letter itself must always be written. `brief`: without value and
+ * bytes, because the turn has a great many of them; the record is still where the letter says.
+ */
+export const encodeDeadLetter = (letter: DeadLetter, brief = false): Uint8Array => {
   const { value, ...rest } = letter
+  if (brief) return Buffer.from(JSON.stringify({ ...rest, bytes: undefined }), "utf8")
   return Buffer.from(JSON.stringify(fitsJson(value) ? letter : rest), "utf8")
 }
 

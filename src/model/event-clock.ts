@@ -63,3 +63,8 @@ export const adoptedWatermark = (siblings: readonly SiblingClock[]): number | un
   const telling = active.length > 0 ? active : siblings.filter((sibling) => sibling.shown)
   return telling.length === 0 ? undefined : Math.min(...telling.map((sibling) => sibling.watermarkMs))
 }
+
+const dateMsMax = 8.64e15
+
+/** ISO 8601, or the number itself beyond what a Date can hold: event times are the user's. */
+export const isoTime = (timeMs: number): string => (Math.abs(timeMs) <= dateMsMax ? new Date(timeMs).toISOString() : String(timeMs))

@@ -58,9 +58,9 @@ export class OperatorChain {
     let value = input
     for (let next = index; next < this.#operators.length; next++) {
       const operator = this.#operators[next] as Operator
-      if (operator.kind === "map") value = operator.fn(value)
+      if (operator.kind === "map") value = synchronous(operator.fn(value))
       else if (operator.kind === "filter") {
-        if (!operator.fn(value)) return
+        if (!synchronous(operator.fn(value))) return
       } else if (operator.kind === "watermark") {
         this.#eventTime = usableEventTime(operator.declaration.eventTime(value, this.#info as RecordInfo))
         this.#stamped = value
@@ -83,6 +83,12 @@ export class OperatorChain {
       this.#run(child, index)
     }
   }
+}
+
+/** A plain function that answers a promise is only found here. */
+const synchronous = <T>(answer: T): T => {
+  if (typeof answer !== "object" || answer === null || typeof (answer as { then?: unknown }).then !== "function") return answer
+  throw new KeyfoldError("function-failed", "a function of map or filter answered a promise: it must be synchronous")
 }
 
 /** W8: milliseconds, fractions floored, 0 and below usable; anything but a finite number is a bad row, never a guess. */

@@ -36,8 +36,12 @@ export const splitLate = (
 export class Gathering {
   readonly #parts: Pick<PartitionParts, "stage" | "partition" | "partitions" | "residents" | "journal">
 
+  readonly #initial: readonly InitialState[]
+
   constructor(parts: Pick<PartitionParts, "stage" | "partition" | "partitions" | "residents" | "journal">) {
     this.#parts = parts
+    const { stage, partition, partitions } = parts
+    this.#initial = (stage.actor?.initialState ?? []).filter((state) => partitionOf(state.keyText, partitions) === partition)
   }
 
   /** Groups rows by key, in order of each key's first row, and loads what is missing. Hot path. */
@@ -57,7 +61,7 @@ export class Gathering {
         groups.push(resident)
       } else {
         resident.events.push(row.value)
-        if (row.eventTime > resident.eventTimeMax) resident.eventTimeMax = row.eventTime
+        if (!(row.eventTime <= resident.eventTimeMax)) resident.eventTimeMax = row.eventTime
       }
     }
     yield* this.#load(missing)
@@ -74,17 +78,17 @@ export class Gathering {
     return { residents: due, more: images.length === bound.countMax, asked: true } satisfies DueTimeouts
   })
 
-  get hasInitialState(): boolean {
-    return (this.#parts.stage.actor?.initialState.length ?? 0) > 0
+  /** How many initial states this partition has. */
+  get initialCount(): number {
+    return this.#initial.length
   }
 
-  /** The states of this partition to start from (G20). */
-  readonly initialStates = Effect.fnUntraced(function* (this: Gathering) {
-    const { stage, partition, partitions, residents } = this.#parts
+  /** Initial states to apply, in their order (G20). */
+  readonly initialStates = Effect.fnUntraced(function* (this: Gathering, part: { readonly from: number; readonly countMax: number }) {
+    const { residents } = this.#parts
     const initial = new Map<Resident, InitialState>()
     const missing: Resident[] = []
-    for (const state of stage.actor?.initialState ?? []) {
-      if (partitionOf(state.keyText, partitions) !== partition) continue
+    for (const state of this.#initial.slice(part.from, part.from + part.countMax)) {
       let resident = residents.get(state.keyText)
       if (resident === undefined) {
         resident = residents.admit(state.keyText, undefined, noTimeout)

@@ -4,9 +4,13 @@
  */
 import { asKeyfoldError, type ErrorCode, KeyfoldError } from "../errors.ts"
 import { type DeadLetterParts, deadLetterOf, encodeDeadLetter } from "../model/dead-letter.ts"
+import type { KeyText } from "../model/key.ts"
 import type { Resident } from "../model/resident.ts"
 import type { BadRow, Row } from "../model/row.ts"
 import type { PartitionParts } from "./ports.ts"
+
+/** What the dead letters of one turn may weigh with all they carry; further ones say where the record is, without its content. */
+const letterBytesMax = 8 * 1_048_576
 
 /** Gives a turn up: onError "stop". Carries what the query stops with. */
 export class TurnStopped extends Error {
@@ -21,6 +25,9 @@ export class TurnStopped extends Error {
 export class Mishaps {
   readonly #parts: Pick<PartitionParts, "stage" | "onError" | "outgoing" | "deadLetterTopic" | "lateSinks">
   #rows: readonly Row[] = []
+  /** By key; made when the first call of a turn fails. */
+  #rowsByKey: Map<KeyText, Row[]> | undefined
+  #letterBytes = 0
   #bad = 0
   #dropped = 0
 
@@ -41,6 +48,8 @@ export class Mishaps {
   /** `rows` are those that reach the state function in this turn. */
   startTurn(rows: readonly Row[]): void {
     this.#rows = rows
+    this.#rowsByKey = undefined
+    this.#letterBytes = 0
     this.#bad = 0
     this.#dropped = 0
   }
@@ -58,8 +67,9 @@ export class Mishaps {
       this.#bury({ ...parts, value: undefined, record: undefined }, "function-failed")
       return
     }
-    for (const row of this.#rows) {
-      if (row.keyText === resident.keyText) this.#bury({ ...parts, value: row.value, record: row.record }, "function-failed")
+    this.#rowsByKey ??= Map.groupBy(this.#rows, (row) => row.keyText)
+    for (const row of this.#rowsByKey.get(resident.keyText) ?? []) {
+      this.#bury({ ...parts, value: row.value, record: row.record }, "function-failed")
     }
   }
 
@@ -88,6 +98,8 @@ export class Mishaps {
       const message = `the stage ${letter.stage} failed${where}: ${letter.message}`
       throw new TurnStopped(new KeyfoldError(stopCode, message, { cause: parts.thrown }))
     }
-    outgoing.appendOwn({ topic: deadLetterTopic, partition: 0, payload: encodeDeadLetter(letter) })
+    const payload = encodeDeadLetter(letter, this.#letterBytes > letterBytesMax)
+    this.#letterBytes += payload.byteLength
+    outgoing.appendOwn({ topic: deadLetterTopic, partition: 0, payload })
   }
 }

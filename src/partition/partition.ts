@@ -40,6 +40,7 @@ export class Partition {
   /** No armed timeout is earlier. */
   #nextDueMs = Number.POSITIVE_INFINITY
   #watermarkSentMs = 0
+  #watermarkSentAtMs = Number.NEGATIVE_INFINITY
 
   constructor(parts: PartitionParts) {
     this.#parts = parts
@@ -52,6 +53,7 @@ export class Partition {
       context: parts.context,
       callStarted: (resident, eventTime) => parts.outgoing.startCall(resident.keyText, eventTime),
       result: (value) => parts.outgoing.result(value),
+      callEnded: () => parts.outgoing.endCall(),
       callUndone: () => parts.outgoing.undo(),
       callFailed: (resident, thrown) => this.#mishaps.callFailed(resident, thrown)
     })
@@ -105,6 +107,7 @@ export class Partition {
       this.#numbering = new Numbering(this.#writer, this.#progress.numbers)
     }
     for (const { revision, outbox } of head.unpublished) yield* publisher.publish(revision, outbox)
+    if (head.unpublished.some(({ outbox }) => outbox.records.length > 0)) yield* publisher.settled()
     for (const [stream, journaled] of Object.entries(this.#progress.numbers)) {
       const cut = stream.lastIndexOf("/")
       const stored = yield* publisher.lastNumber({ topic: stream.slice(0, cut), partition: Number(stream.slice(cut + 1)) })
@@ -116,8 +119,7 @@ export class Partition {
 
   /** Whether something is due at this clock without new rows: a follow-up, a timeout, the initial state. */
   needsTurn(clockMs: number): boolean {
-    const { followUp, initialised } = this.#progress
-    if (followUp || (!initialised && this.#gathering.hasInitialState)) return true
+    if (this.#progress.followUp || this.#hasInitialStates) return true
     return this.#nextDueMs < this.#bound(this.#clockAt(clockMs))
   }
 
@@ -156,6 +158,22 @@ export class Partition {
     return shownWatermark(this.#progress, this.#parts.inputs, this.#idle)
   }
 
+  /** When a watermark that the next stage does not know yet should go out; undefined: it knows (P24). */
+  get unsentWatermarkAtMs(): number | undefined {
+    const { downstream } = this.#parts
+    if (downstream === undefined || this.#progress.outgoingWatermarkMs <= this.#watermarkSentMs) return undefined
+    return this.#watermarkSentAtMs + watermarkMsEvery
+  }
+
+  /** Sends what waits, when its time has come or `atOnce`. Answers whether it did. */
+  readonly sendWatermark = Effect.fnUntraced(function* (this: Partition, clockMs: number, atOnce: boolean) {
+    const at = this.unsentWatermarkAtMs
+    if (at === undefined || (!atOnce && clockMs < at)) return false
+    yield* this.#fitting([], { nowMs: this.#clockAt(clockMs).nowMs, always: true })
+    yield* this.#followUps()
+    return true
+  })
+
   /** Goes on reading an input at another position, for good: records are gone, and the job was told to go on (`failOnDataLoss: false`). */
   readonly skipTo = Effect.fnUntraced(function* (this: Partition, input: number, position: number) {
     const { positions, nowMs } = this.#progress
@@ -170,6 +188,8 @@ export class Partition {
     return (yield* this.#parts.journal.timeouts())?.last
   })
 
+  readonly room = (): Effect.Effect<void, KeyfoldError> => this.#parts.publisher.room()
+
   readonly settled = (): Effect.Effect<void, KeyfoldError> => this.#parts.publisher.settled()
 
   // ---- one turn
@@ -182,9 +202,13 @@ export class Partition {
   ) {
     let taken = batch
     let timeoutsMax = turnTimeoutsMax
+    let initialMax = this.#hasInitialStates ? this.#gathering.initialCount : 0
     let smallest = false
-    while (!(yield* this.#run(taken, { ...turn, timeoutsMax, smallest }))) {
-      if (countOf(taken) > 1) taken = halved(taken)
+    while (!(yield* this.#run(taken, { ...turn, timeoutsMax, initialMax, smallest }))) {
+      // Initial states come before rows, so rows wait until they are all applied.
+      if (initialMax > 0) taken = []
+      if (initialMax > 1) initialMax >>= 1
+      else if (countOf(taken) > 1) taken = halved(taken)
       else if (timeoutsMax > 1) timeoutsMax >>= 1
       else smallest = true
     }
@@ -197,7 +221,7 @@ export class Partition {
   /** Answers false, with everything as before, when the turn would write too much and can be made smaller. */
   readonly #run = Effect.fnUntraced(function* (this: Partition, batch: Batch, bounds: TurnBounds) {
     const { outgoing, inputs, stage } = this.#parts
-    const clock: TurnClock = { nowMs: bounds.nowMs, watermarkMs: this.watermarkMs }
+    const clock: TurnClock = { nowMs: bounds.nowMs, watermarkMs: this.#progress.sweepWatermarkMs ?? this.watermarkMs }
     const taken = inputs.map((input, index) => input.intake.take(batch[index] ?? []))
     const rows = taken.length === 1 ? (taken[0] as { rows: readonly Row[] }).rows : taken.flatMap((result) => result.rows)
     const { onTime, late } = splitLate(rows, clock, stage.actor?.late === "drop")
@@ -207,7 +231,9 @@ export class Partition {
     const groups = stateful ? yield* this.#gathering.group(onTime) : noGroups
     const before = this.#bound(clock)
     const due = stateful && this.#nextDueMs < before ? yield* this.#gathering.due({ before, countMax: bounds.timeoutsMax }) : noDue
-    const initial = stateful && !this.#progress.initialised ? yield* this.#gathering.initialStates() : noInitial
+    const initial = this.#hasInitialStates
+      ? yield* this.#gathering.initialStates({ from: this.#progress.initialised, countMax: bounds.initialMax })
+      : noInitial
 
     let changes: readonly Change[] = []
     const failure = this.#guard(() => {
@@ -218,13 +244,13 @@ export class Partition {
     })
     for (const resident of groups) resident.events = undefined
     if (failure instanceof KeyfoldError) return yield* Effect.fail(failure)
-    if (failure === "too-large" || (!bounds.smallest && this.#isTooLarge(changes))) {
+    if (failure === "too-large" || outgoing.tooLarge || (!bounds.smallest && this.#isTooLarge(changes))) {
       this.#engine?.undo()
       return false
     }
 
-    const progress = this.#progressAfter({ taken, batch, clock, due, changes })
-    this.#appendWatermark(progress)
+    const progress = this.#progressAfter({ taken, batch, clock, due, changes, initialCount: initial.size })
+    this.#appendWatermark(progress, bounds.always)
     const empty = countOf(batch) === 0 && this.#nothingHappened(progress, changes)
     if (empty && !bounds.always) this.#progress = progress
     else {
@@ -272,6 +298,11 @@ export class Partition {
     }
   }
 
+  /** Whether some of the job's initial states are still to be applied (G20). */
+  get #hasInitialStates(): boolean {
+    return this.#progress.initialised < this.#gathering.initialCount
+  }
+
   /** Runs the synchronous heart of a turn. Answers why it was given up: the error to stop with, or that it puts out too much. */
   #guard(run: () => void): KeyfoldError | "too-large" | undefined {
     try {
@@ -298,6 +329,7 @@ export class Partition {
     readonly clock: TurnClock
     readonly due: DueTimeouts
     readonly changes: readonly Change[]
+    readonly initialCount: number
   }): Progress {
     const { stage, inputs, outgoing } = this.#parts
     const { nowMs } = turn.clock
@@ -308,6 +340,7 @@ export class Partition {
     const clocks = before.clocks.map((clock, index) => clockAfter(clock, turn.taken[index] as Taken, nowMs))
     const watermarkMs = stage.hasWatermark ? shownWatermark({ watermarkMs: before.watermarkMs, clocks }, inputs, this.#idle) : 0
     this.#nextDueMs = nextDueAfter(this.#nextDueMs, turn, this.#bound(turn.clock))
+    const initialised = before.initialised + turn.initialCount
     const boundAfter = this.#bound({ nowMs, watermarkMs: stage.hasWatermark ? watermarkMs : undefined })
     return {
       ...before,
@@ -316,8 +349,9 @@ export class Partition {
       nowMs,
       watermarkMs,
       clocks,
-      followUp: turn.due.more || this.#nextDueMs < boundAfter,
-      initialised: true
+      followUp: turn.due.more || this.#nextDueMs < boundAfter || initialised < this.#gathering.initialCount,
+      sweepWatermarkMs: turn.due.more ? (turn.clock.watermarkMs ?? null) : null,
+      initialised
     }
   }
 
@@ -325,14 +359,19 @@ export class Partition {
     return timeoutBound(this.#parts.stage.actor?.timeout, clock)
   }
 
-  /** P24: after all rows of the turn and its follow-ups, to every partition of the internal topic. */
-  #appendWatermark(progress: Progress): void {
+  /**
+   * P24: after all rows of the turn and its follow-ups, to every partition of the internal topic, at most every 200 ms; what waits is sent
+   * by `sendWatermark`.
+   */
+  #appendWatermark(progress: Progress, always: boolean): void {
     const { downstream, outgoing, partition } = this.#parts
     if (downstream === undefined || progress.followUp || progress.outgoingWatermarkMs <= this.#watermarkSentMs) return
+    if (!always && progress.nowMs < this.#watermarkSentAtMs + watermarkMsEvery) return
     const payload = encodeWatermark({ watermarkMs: progress.outgoingWatermarkMs, upstream: partition })
     for (let target = 0; target < downstream.partitions; target++)
       outgoing.appendOwn({ topic: downstream.topic, partition: target, payload })
     this.#watermarkSentMs = progress.outgoingWatermarkMs
+    this.#watermarkSentAtMs = progress.nowMs
   }
 
   /** A turn without rows that found nothing needs no commit; that a follow-up was flagged for it is harmless to find again. */
@@ -381,11 +420,15 @@ export class Partition {
   }
 }
 
+const watermarkMsEvery = 200
+
 const noGroups: readonly Resident[] = []
 
 interface TurnBounds {
   readonly nowMs: number
   readonly timeoutsMax: number
+  /** Initial states that the turn applies at most. */
+  readonly initialMax: number
   /** Commits even when nothing happened: the watermark was moved from outside, and that must last. */
   readonly always: boolean
   /** Cannot be made smaller: what puts out too much fails its call. */

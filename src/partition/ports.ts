@@ -20,9 +20,11 @@ export interface PartitionJournal {
   readonly commit: (turn: TurnRecord) => Effect.Effect<Outbox, KeyfoldError>
 }
 
-/** Takes what a commit left unpublished; waits when too much is on its way. */
+/** Takes what a commit left unpublished. */
 export interface PartitionPublisher {
   readonly publish: (revision: number, outbox: Outbox) => Effect.Effect<void, KeyfoldError>
+  /** Completes when less is on its way than may be (P15): to be awaited before a turn begins, where waiting can be interrupted. */
+  readonly room: () => Effect.Effect<void, KeyfoldError>
   /** Completes when everything handed over so far is confirmed. */
   readonly settled: () => Effect.Effect<void, KeyfoldError>
   readonly lastNumber: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
@@ -46,7 +48,9 @@ export interface PartitionOutgoing {
   /** `smallest`: the turn cannot be made smaller, so what puts out too much fails its call. */
   readonly startTurn: (nowMs: number, smallest: boolean) => void
   readonly startCall: (key: KeyText, eventTime: number) => void
+  readonly endCall: () => void
   readonly undo: () => void
+  readonly tooLarge: boolean
   readonly result: (value: unknown, stamped?: unknown) => void
   readonly emitTo: (topic: unknown, value: unknown) => void
   readonly write: (sink: TopicDefinition | ForeachDefinition, value: unknown) => void
@@ -71,6 +75,7 @@ export interface CallHost {
   readonly context: Context
   readonly callStarted: (resident: Resident, eventTime: number) => void
   readonly result: (value: unknown) => void
+  readonly callEnded: () => void
   readonly callUndone: () => void
   readonly callFailed: (resident: Resident, thrown: unknown) => void
 }

@@ -14,8 +14,10 @@ export interface Progress {
   readonly outgoingWatermarkMs: number
   /** More timeouts are due at the same clock and watermark (P22). */
   readonly followUp: boolean
-  /** Whether the initial state has been applied (G20). */
-  readonly initialised: boolean
+  /** The watermark at which timeouts are being fired, while more of them are due (T4); null: none are. */
+  readonly sweepWatermarkMs: number | null
+  /** How many of this partition's initial states have been applied (G20): all of them in the first turn, if it can hold them. */
+  readonly initialised: number
   /** The last number of this writer in each partition of each topic (PROTOCOL, Names). */
   readonly numbers: Readonly<Record<string, number>>
 }
@@ -30,7 +32,8 @@ export const freshProgress = (
   outgoingNewestMs: null,
   outgoingWatermarkMs: 0,
   followUp: false,
-  initialised: false,
+  sweepWatermarkMs: null,
+  initialised: 0,
   numbers: {}
 })
 
@@ -46,22 +49,20 @@ export const decodeProgress = (
   const known = stored.positions.map(({ topic }) => topic)
   const wanted = inputs.map(({ topic }) => topic)
   if (known.length !== wanted.length || wanted.some((topic) => !known.includes(topic))) {
-    throw new KeyfoldError(
+    return new KeyfoldError(
       "schema-incompatible",
       `${where} was written by a job that read ${known.join(", ")}; this one reads ${wanted.join(", ")}: start it under another query name`
     )
   }
   const places = wanted.map((topic) => known.indexOf(topic))
-  inputs.forEach((input, index) => {
-    const position = stored.positions[places[index] as number]
-    if (position !== undefined && position.created !== input.created) {
-      throw new KeyfoldError(
-        "source-gap",
-        `${where}: the topic ${input.topic} was deleted and created again since position ${position.position} was read: ` +
-          "start under another query name to read the new one from its beginning"
-      )
-    }
-  })
+  const recreated = inputs.find((input, index) => stored.positions[places[index] as number]?.created !== input.created)
+  if (recreated !== undefined) {
+    return new KeyfoldError(
+      "source-gap",
+      `${where}: the topic ${recreated.topic} was deleted and created again since it was read: ` +
+        "start under another query name to read the new one from its beginning"
+    )
+  }
   return {
     ...stored,
     positions: places.map((place) => stored.positions[place] as Progress["positions"][number]),

@@ -43,6 +43,7 @@ const waitMsMax = 3_600_000
 const siblingsMsEvery = 200
 const restingMoveMsEvery = 2_000
 const trimEvery = 8_192
+const trimMsEvery = 5_000
 
 export class Runner {
   readonly #parts: RunnerParts
@@ -52,6 +53,7 @@ export class Runner {
   #outgoingIdle = false
   #movedAtMs = Number.NEGATIVE_INFINITY
   #trimmed = 0
+  #trimmedAtMs = Number.NEGATIVE_INFINITY
   #busy = false
 
   constructor(parts: RunnerParts, startedAtMs: number) {
@@ -83,17 +85,21 @@ export class Runner {
 
   /** One turn and its follow-ups over what is there, up to `ends`. Answers whether there was anything to do. */
   readonly step = Effect.fnUntraced(function* (this: Runner, ends?: Ends) {
+    yield* Effect.interruptible(this.partition.room())
     const batch = yield* this.#fetch(ends)
     const nowMs = yield* Clock.currentTimeMillis
     const hasRows = batch.some((records) => records.length > 0)
     if (!hasRows && !this.partition.needsTurn(nowMs)) return false
     batch.forEach((records, index) => {
       if (records.length > 0) this.#silentSince[index] = nowMs
+      // A busy input does not wait for one that is idle (W6).
+      else if (this.#isFallingIdle(index, nowMs, this.#isAtEnd(index, ends))) this.partition.setIdle(index, true)
     })
     this.#busy = true
     yield* this.partition.turn(hasRows ? batch : [], nowMs)
     this.#busy = false
     this.tell(nowMs)
+    yield* this.#idleOutgoing(nowMs, false)
     yield* this.#trim(trimEvery)
     return true
   })
@@ -104,7 +110,7 @@ export class Runner {
    */
   readonly idle = Effect.fnUntraced(function* (this: Runner, how: { readonly atOnce: boolean; readonly lazily: boolean }) {
     const nowMs = yield* Clock.currentTimeMillis
-    yield* this.#trim(1)
+    yield* this.#trim(how.atOnce || nowMs - this.#trimmedAtMs >= trimMsEvery ? 1 : trimEvery)
     const restingMs = this.#restingWatermark(nowMs, how.atOnce)
     this.tell(nowMs)
     let moved = false
@@ -113,8 +119,9 @@ export class Runner {
       if (moved) this.#movedAtMs = nowMs
     }
     const movedOutgoing = yield* this.#idleOutgoing(nowMs, how.atOnce)
+    const sent = yield* this.partition.sendWatermark(nowMs, !how.lazily)
     if (moved || movedOutgoing) this.tell(nowMs)
-    return moved || movedOutgoing
+    return moved || movedOutgoing || sent
   })
 
   /**
@@ -122,9 +129,12 @@ export class Runner {
    * calls may have armed the next. Processing-time timeouts are none of its business: no clock is moved.
    */
   readonly close = Effect.fnUntraced(function* (this: Runner) {
-    const last = this.partition.timesByProcessing ? undefined : yield* this.partition.lastTimeout()
-    if (last === undefined) return false
     const nowMs = yield* Clock.currentTimeMillis
+    const last = this.partition.timesByProcessing ? undefined : yield* this.partition.lastTimeout()
+    if (last === undefined) {
+      yield* this.partition.sendWatermark(nowMs, true)
+      return false
+    }
     const moved = yield* this.partition.advanceWatermark(last + 1, nowMs)
     this.tell(nowMs)
     return moved
@@ -173,7 +183,9 @@ export class Runner {
       }
       const read = this.#parts.source.read(request)
       const onward = (error: KeyfoldError) =>
-        Effect.flatMap(this.#skipGap(index, error), (at) => this.#parts.source.read({ ...request, after: at }))
+        Effect.flatMap(this.#skipGap(index, error), (at) =>
+          this.#parts.source.read({ ...request, after: at, countMax: Math.max(1, Math.min(countMax, countMax - (at - after))) })
+        )
       batch.push(countMax <= 0 ? [] : yield* Effect.catch(read, onward))
     }
     return batch as Batch
@@ -215,6 +227,7 @@ export class Runner {
     if (input === undefined || input.upstreamCount === 0 || position - this.#trimmed < least) return
     yield* this.#parts.source.trim(this.#place(input), position)
     this.#trimmed = position
+    this.#trimmedAtMs = yield* Clock.currentTimeMillis
   })
 
   /**
@@ -242,8 +255,18 @@ export class Runner {
   #fallingIdle(nowMs: number, atOnce: boolean): number[] {
     const since = (index: number): number => this.#silentSince[index] as number
     return this.partition.inputs
-      .flatMap(({ time }, index) => (time !== undefined && (atOnce || nowMs - since(index) > time.idleAfterMs) ? [index] : []))
+      .flatMap((_, index) => (this.#isFallingIdle(index, nowMs, atOnce) ? [index] : []))
       .toSorted((left, right) => since(left) - since(right))
+  }
+
+  #isFallingIdle(index: number, nowMs: number, atOnce: boolean): boolean {
+    const time = this.partition.inputs[index]?.time
+    return time !== undefined && (atOnce || nowMs - (this.#silentSince[index] as number) > time.idleAfterMs)
+  }
+
+  /** In a bounded run, an input that has been read to its end is idle. */
+  #isAtEnd(index: number, ends: Ends | undefined): boolean {
+    return ends !== undefined && (this.partition.progress.positions[index]?.position ?? 0) >= (ends[index] ?? 0)
   }
 
   /** A move that fires a timeout is; any other now and then, for whoever looks and for stages behind. */
@@ -265,6 +288,7 @@ export class Runner {
   #waitMs(nowMs: number): number {
     const { partition } = this.#parts
     let wakeAtMs = nowMs + waitMsMax
+    if (partition.unsentWatermarkAtMs !== undefined) wakeAtMs = Math.min(wakeAtMs, partition.unsentWatermarkAtMs)
     // Strictly after it is due (G8).
     if (partition.timesByProcessing) wakeAtMs = Math.min(wakeAtMs, partition.nextDueMs + 1)
     partition.inputs.forEach(({ time }, index) => {

@@ -89,6 +89,7 @@ const bounded = Effect.fnUntraced(function* (
 
 const oneTurn = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefined) {
   yield* Effect.uninterruptible(runner.step(ends))
+  yield* runner.partition.sendWatermark(yield* Clock.currentTimeMillis, true)
 })
 
 const toTheEnd = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefined, stopped: () => boolean) {

@@ -35,9 +35,9 @@ const backOffMsMax = 5_000
 
 /** A publisher whose work goes on in the scope; its first failure fails every later call, and `failed`. */
 export const makeDelivery = Effect.fnUntraced(function* (parts: DeliveryParts) {
-  const queue = yield* Queue.bounded<Turn>(parts.turnsInFlightMax)
+  const queue = yield* Queue.unbounded<Turn>()
   const failed = yield* Deferred.make<never, KeyfoldError>()
-  const waiting: Deferred.Deferred<void, KeyfoldError>[] = []
+  const waiting: { readonly most: number; readonly done: Deferred.Deferred<void> }[] = []
   let open = 0
 
   const work = Effect.gen(function* () {
@@ -45,24 +45,34 @@ export const makeDelivery = Effect.fnUntraced(function* (parts: DeliveryParts) {
       const turn = yield* Queue.take(queue)
       yield* bringOut(parts, turn)
       open -= 1
-      if (open === 0) for (const waiter of waiting.splice(0)) yield* Deferred.succeed(waiter, undefined)
+      const due = waiting.filter(({ most }) => open <= most)
+      for (const { done } of due) yield* Deferred.succeed(done, undefined)
+      for (const waiter of due) waiting.splice(waiting.indexOf(waiter), 1)
     }
   })
-  yield* Effect.forkScoped(Effect.catch(work, (error) => Deferred.fail(failed, error)))
+  // Also a bug of ours must reach somebody: without its worker the partition would wait for ever.
+  yield* Effect.forkScoped(Effect.catchCause(work, (cause) => Deferred.failCause(failed, cause)))
 
   const publish = (revision: number, outbox: Outbox): Effect.Effect<void, KeyfoldError> => {
     if (outbox.records.length === 0 && outbox.deliveries.length === 0) return Effect.void
     open += 1
-    return Effect.raceFirst(Effect.asVoid(Queue.offer(queue, { revision, outbox })), Deferred.await(failed))
+    return Effect.asVoid(Queue.offer(queue, { revision, outbox }))
   }
-  const settled = (): Effect.Effect<void, KeyfoldError> =>
+  /** Completes when at most so many turns are on their way. */
+  const until = (most: number): Effect.Effect<void, KeyfoldError> =>
     Effect.suspend(() => {
-      if (open === 0) return Effect.void
-      const waiter = Deferred.makeUnsafe<void, KeyfoldError>()
-      waiting.push(waiter)
-      return Effect.raceFirst(Deferred.await(waiter), Deferred.await(failed))
+      if (open <= most) return Effect.void
+      const done = Deferred.makeUnsafe<void>()
+      waiting.push({ most, done })
+      return Effect.raceFirst(Deferred.await(done), Deferred.await(failed))
     })
-  return { publish, settled, failed: Deferred.await(failed), lastNumber: parts.lastNumber }
+  return {
+    publish,
+    room: () => until(parts.turnsInFlightMax - 1),
+    settled: () => until(0),
+    failed: Deferred.await(failed),
+    lastNumber: parts.lastNumber
+  }
 }) satisfies (parts: DeliveryParts) => Effect.Effect<unknown, never, Scope.Scope>
 
 const bringOut = Effect.fnUntraced(function* (parts: DeliveryParts, turn: Turn) {

@@ -46,6 +46,8 @@ export class Outgoing {
   #results: unknown[] = []
   #bytes = 0
   #smallest = false
+  #tooLarge = false
+  #live = false
   #newestMs = noEventTime
   #keyText: KeyText = ""
   #eventTime = noEventTime
@@ -74,6 +76,11 @@ export class Outgoing {
     return this.#results
   }
 
+  /** Whether a call came to more than the turn may put out, also when its function caught what it was told (P7). */
+  get tooLarge(): boolean {
+    return this.#tooLarge
+  }
+
   get bytes(): number {
     return this.#bytes
   }
@@ -86,6 +93,7 @@ export class Outgoing {
   /** `nowMs` is when the turn's results are made: the `publishedAt` of a `withWatermark` behind the stage. */
   startTurn(nowMs: number, smallest: boolean): void {
     this.#smallest = smallest
+    this.#tooLarge = false
     this.#chain.from({ ...this.#origin, publishedAt: nowMs })
     this.#records = []
     this.#deliveries = []
@@ -97,6 +105,7 @@ export class Outgoing {
 
   /** From here on `undo` takes back; `eventTime` is that of the results to come. */
   startCall(key: KeyText, eventTime: number): void {
+    this.#live = true
     this.#keyText = key
     this.#eventTime = eventTime
     const mark = this.#mark
@@ -107,7 +116,13 @@ export class Outgoing {
     mark.newestMs = this.newestMs
   }
 
+  /** Nothing belongs to the call any more. */
+  endCall(): void {
+    this.#live = false
+  }
+
   undo(): void {
+    this.#live = false
     this.#records.length = this.#mark.records
     this.#deliveries.length = this.#mark.deliveries
     this.#results.length = this.#mark.results
@@ -123,6 +138,8 @@ export class Outgoing {
 
   /** A side output. Throws `illegal-argument` for a topic that the stage does not declare. */
   emitTo(topic: unknown, value: unknown): void {
+    if (!this.#live)
+      throw new KeyfoldError("unsupported-operation", "emitTo was used after its call had ended: a state function is synchronous")
     const defined = definitionOf(topic)
     if (defined?.kind === "topic" && this.#stage.actor?.emits.includes(defined)) this.write(defined, value)
     else {
@@ -139,7 +156,7 @@ export class Outgoing {
       this.#deliveries.push({ sink: sink.name, payload })
       return
     }
-    const key = this.#outputKey(sink, value)
+    const key = keyTextBy(sink.key, value, `the key function of ${sink.name}`)
     const payload = encoded(sink, value)
     this.#append({ topic: sink.name, partition: partitionOf(key, this.#sizes.partitionsOf(sink.name)), payload })
   }
@@ -164,7 +181,8 @@ export class Outgoing {
   #count(payload: Uint8Array): void {
     const bytes = this.#bytes + payload.byteLength
     if (bytes > turnOutputBytesMax) {
-      if (!this.#smallest) throw new TurnTooLarge()
+      this.#tooLarge ||= !this.#smallest
+      if (!this.#smallest) throw new TurnTooLarge("a turn puts out more than it may")
       throw new KeyfoldError("encode-failed", `one call puts out more than ${turnOutputBytesMax} bytes`)
     }
     this.#bytes = bytes
@@ -181,7 +199,8 @@ export class Outgoing {
 
   #shuffle(value: unknown, eventTime: number, stamped: unknown): void {
     const { output } = this.#stage
-    const key = output.kind === "shuffle" && output.key !== undefined ? keyText(output.key(value)) : this.#keyText
+    const regroup = output.kind === "shuffle" ? output.key : undefined
+    const key = regroup === undefined ? this.#keyText : keyTextBy(regroup, value, "groupByKey's function")
     const payload = encodeRow({ keyText: key, eventTime, stamped: this.#keepsStamped ? stamped : undefined, value })
     const partition = partitionOf(key, this.#sizes.partitionsOf(this.#internalTopic))
     this.#append({ topic: this.#internalTopic, partition, payload })
@@ -196,13 +215,13 @@ export class Outgoing {
       "to(route) answered a sink that is not among its `routes`: declare it there, so that recovery knows it"
     )
   }
+}
 
-  #outputKey(sink: TopicDefinition, value: unknown): KeyText {
-    try {
-      return keyText(sink.key(value))
-    } catch (thrown) {
-      throw asKeyfoldError(thrown, "key-invalid", `the key function of the topic ${sink.name} threw`)
-    }
+const keyTextBy = (key: (value: unknown) => unknown, value: unknown, what: string): KeyText => {
+  try {
+    return keyText(key(value))
+  } catch (thrown) {
+    throw asKeyfoldError(thrown, "key-invalid", `${what} threw`)
   }
 }
 
@@ -211,7 +230,7 @@ const largest = (left: number, right: number): number => (left >= right || Numbe
 
 const encoded = (sink: TopicDefinition, value: unknown): Uint8Array => {
   try {
-    return sink.codec.encode(value)
+    return new Uint8Array(sink.codec.encode(value)) // a codec may use its buffer again
   } catch (thrown) {
     throw asKeyfoldError(thrown, "encode-failed", `the codec of ${sink.name} refuses a result`)
   }

@@ -67,9 +67,18 @@ export class WriteQueue {
       return outcomes
     } catch (thrown) {
       // SQLite has rolled back by itself after some errors and not after others.
-      if (this.#connection.inTransaction) this.#connection.prepare("ROLLBACK").run()
+      this.#rollBack()
       const failure = failureOf(thrown, this.#file)
       return group.map(() => failure)
+    }
+  }
+
+  /** A medium that has just failed may fail here too; the next BEGIN says so then, and no writer waits for ever. */
+  #rollBack(): void {
+    try {
+      if (this.#connection.inTransaction) this.#connection.prepare("ROLLBACK").run()
+    } catch (thrown) {
+      if (!isSqliteError(thrown)) throw thrown
     }
   }
 

@@ -1,5 +1,6 @@
 /** The logger and metrics that a state function gets; the only user of OpenTelemetry's API. Without an SDK installed both metrics are no-ops. */
 import { type Counter, type Histogram, metrics } from "@opentelemetry/api"
+import { shown } from "../errors.ts"
 import type { Context } from "../model/actor.ts"
 
 type Level = "debug" | "info" | "warn" | "error"
@@ -15,7 +16,7 @@ export const makeContext = (
   const histograms = new Map<string, Histogram>()
   const log = (level: Level) => (message: string, fields?: object) => {
     if (level === "debug" && process.env["KEYFOLD_DEBUG"] === undefined) return
-    process.stderr.write(`${JSON.stringify({ level, message, query, stage, partition, ...fields })}\n`)
+    process.stderr.write(`${lineOf({ ...fields, level, message, query, stage, partition })}\n`)
   }
   return {
     partition,
@@ -31,6 +32,19 @@ export const makeContext = (
       }
     },
     emitTo
+  }
+}
+
+/** A log line must not fail the call that writes it: what JSON cannot hold is shown as text. */
+const lineOf = (fields: Readonly<Record<string, unknown>>): string => {
+  try {
+    return JSON.stringify(fields)
+  } catch {
+    return JSON.stringify(
+      Object.fromEntries(
+        Object.entries(fields).map(([name, value]) => [name, typeof value === "object" || typeof value === "bigint" ? shown(value) : value])
+      )
+    )
   }
 }
 

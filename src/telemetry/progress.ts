@@ -1,5 +1,7 @@
 /** What a query tells of itself, in the shape of Spark's StreamingQueryProgress, gathered from committed turns. */
 
+import { isoTime } from "../model/event-clock.ts"
+
 /** One report: what happened since the one before. Times in milliseconds, timestamps ISO 8601. */
 export interface Progress {
   /** The query's: the same after a restart. */
@@ -114,8 +116,3 @@ export class ProgressLog {
     return this.#totals.inputRows - this.#reported.inputRows
   }
 }
-
-const dateMsMax = 8.64e15
-
-/** ISO 8601, or the number itself beyond what a Date can hold: event times are the user's. */
-export const isoTime = (timeMs: number): string => (Math.abs(timeMs) <= dateMsMax ? new Date(timeMs).toISOString() : String(timeMs))
