@@ -1,7 +1,7 @@
 /** What becomes of a row that cannot be processed: a JSON record in `<job>-dead`, with its error, where it came from, and its bytes. */
 import { asKeyfoldError } from "../errors.ts"
 import { type KeyText, keyOfText } from "./key.ts"
-import type { StoredRecord } from "./record.ts"
+import type { RecordOrigin, StoredRecord } from "./record.ts"
 
 /** A dead letter as it is stored. Fields that are not known are left out. */
 export interface DeadLetter {
@@ -19,7 +19,7 @@ export interface DeadLetter {
   readonly partition?: number
   readonly position?: number
   readonly publishedAt?: number
-  /** The original payload, base64; at most the first 512 KiB of it. */
+  /** The original payload, base64; at most the first 512 KiB of it. None for a row that was re-keyed: the source's record has it. */
   readonly bytes?: string
   /** The payload's whole size, when `bytes` is cut short. */
   readonly bytesTotal?: number
@@ -35,6 +35,8 @@ export interface DeadLetterParts {
   readonly keyText: KeyText | undefined
   readonly value: unknown
   readonly record: StoredRecord | undefined
+  /** Behind a hop: the source's record, which still has the original bytes. */
+  readonly origin?: RecordOrigin | undefined
 }
 
 export const deadLetterOf = (parts: DeadLetterParts): DeadLetter => {
@@ -45,15 +47,18 @@ export const deadLetterOf = (parts: DeadLetterParts): DeadLetter => {
     stage: parts.stage,
     ...(parts.keyText === undefined || parts.keyText.length > valueCharsMax ? {} : { key: keyOfText(parts.keyText) }),
     ...(parts.value === undefined ? {} : { value: parts.value }),
-    ...(parts.record === undefined ? {} : originOf(parts.record))
+    ...placeOf(parts)
   }
 }
 
 /** A message may quote the user's data, of any size. */
 const cut = (message: string): string => (message.length <= messageCharsMax ? message : `${message.slice(0, messageCharsMax)}...`)
 
-const originOf = (record: StoredRecord): Partial<DeadLetter> => {
-  const { topic, partition, position, publishedAt, payload } = record
+const placeOf = ({ record, origin }: DeadLetterParts): Partial<DeadLetter> => {
+  if (record === undefined) return {}
+  const { topic, partition, position, publishedAt } = origin ?? record
+  if (origin !== undefined) return { topic, partition, position, publishedAt }
+  const { payload } = record
   const kept = Buffer.from(payload.buffer, payload.byteOffset, Math.min(payload.byteLength, bytesKeptMax))
   const cut = payload.byteLength > bytesKeptMax ? { bytesTotal: payload.byteLength } : {}
   return { topic, partition, position, publishedAt, bytes: kept.toString("base64"), ...cut }

@@ -2,7 +2,8 @@
  * What travels through an internal topic: a row with its key and event time, or a watermark of one upstream partition (P24).
  *
  *   byte 0       1: row, 2: watermark
- *   row          f64 event time (NaN: none) · u32 key length · key text, UTF-8 · u32 length of `stamped` · stamped · value
+ *   row          f64 event time (NaN: none) · u32 key length · key text, UTF-8 · origin · u32 length of `stamped` · stamped · value
+ *                (origin: u8 length of its topic, 0: none · topic · u32 partition · f64 position · f64 published at)
  *                (`stamped`: what the event time was read from, for a late topic; length 0: none, 2^32 - 1: the value itself)
  *   watermark    f64 watermark · u32 upstream partition
  *
@@ -12,12 +13,15 @@
 import { deserialize, serialize } from "node:v8"
 import { KeyfoldError, reasonOf } from "../errors.ts"
 import type { KeyText } from "./key.ts"
+import type { RecordOrigin } from "./record.ts"
 
 export interface RowEnvelope {
   readonly kind: "row"
   readonly keyText: KeyText
   readonly eventTime: number
   readonly stamped: unknown
+  /** The source's record that the row is a transform of; none for what a state function has made. */
+  readonly origin: RecordOrigin | undefined
   readonly value: unknown
 }
 
@@ -30,6 +34,7 @@ export interface WatermarkEnvelope {
 const rowKind = 1
 const watermarkKind = 2
 const headBytes = 1 + 8 + 4
+const placeBytes = 4 + 8 + 8
 const sameAsValue = 0xffffffff
 
 export const encodeRow = (row: Omit<RowEnvelope, "kind">): Uint8Array => {
@@ -37,15 +42,40 @@ export const encodeRow = (row: Omit<RowEnvelope, "kind">): Uint8Array => {
   const isSame = row.stamped === row.value
   const stamped = row.stamped === undefined || isSame ? empty : serialized(row.stamped)
   const keyBytes = Buffer.byteLength(row.keyText)
-  const bytes = Buffer.allocUnsafeSlow(headBytes + keyBytes + 4 + stamped.length + value.length)
+  const originBytes = row.origin === undefined ? 1 : 1 + row.origin.topic.length + placeBytes
+  const bytes = Buffer.allocUnsafeSlow(headBytes + keyBytes + originBytes + 4 + stamped.length + value.length)
   bytes[0] = rowKind
   bytes.writeDoubleLE(row.eventTime, 1)
   bytes.writeUInt32LE(keyBytes, 9)
   bytes.write(row.keyText, headBytes)
-  bytes.writeUInt32LE(isSame ? sameAsValue : stamped.length, headBytes + keyBytes)
-  stamped.copy(bytes, headBytes + keyBytes + 4)
-  value.copy(bytes, headBytes + keyBytes + 4 + stamped.length)
+  writeOrigin(bytes, headBytes + keyBytes, row.origin)
+  const stampedAt = headBytes + keyBytes + originBytes
+  bytes.writeUInt32LE(isSame ? sameAsValue : stamped.length, stampedAt)
+  stamped.copy(bytes, stampedAt + 4)
+  value.copy(bytes, stampedAt + 4 + stamped.length)
   return bytes
+}
+
+/** A topic's name is ASCII and shorter than 256 (plan-names.ts), and so is a NATS stream's. */
+const writeOrigin = (bytes: Buffer, at: number, origin: RecordOrigin | undefined): void => {
+  bytes[at] = origin?.topic.length ?? 0
+  if (origin === undefined) return
+  const placeAt = at + 1 + bytes.write(origin.topic, at + 1, "latin1")
+  bytes.writeUInt32LE(origin.partition, placeAt)
+  bytes.writeDoubleLE(origin.position, placeAt + 4)
+  bytes.writeDoubleLE(origin.publishedAt, placeAt + 12)
+}
+
+const readOrigin = (bytes: Buffer, at: number): RecordOrigin | undefined => {
+  const length = bytes.readUInt8(at)
+  if (length === 0) return undefined
+  const placeAt = at + 1 + length
+  return {
+    topic: bytes.toString("latin1", at + 1, placeAt),
+    partition: bytes.readUInt32LE(placeAt),
+    position: bytes.readDoubleLE(placeAt + 4),
+    publishedAt: bytes.readDoubleLE(placeAt + 12)
+  }
 }
 
 export const encodeWatermark = (watermark: Omit<WatermarkEnvelope, "kind">): Uint8Array => {
@@ -63,17 +93,20 @@ export const decodeEnvelope = (payload: Uint8Array): RowEnvelope | WatermarkEnve
     if (bytes[0] === watermarkKind) return { kind: "watermark", watermarkMs: bytes.readDoubleLE(1), upstream: bytes.readUInt32LE(9) }
     if (bytes[0] !== rowKind) throw new RangeError(`unknown kind ${bytes[0]}`)
     const keyEnd = headBytes + bytes.readUInt32LE(9)
-    const stampedBytes = bytes.readUInt32LE(keyEnd)
+    const origin = readOrigin(bytes, keyEnd)
+    const stampedAt = keyEnd + 1 + (origin === undefined ? 0 : origin.topic.length + placeBytes)
+    const stampedBytes = bytes.readUInt32LE(stampedAt)
     const isSame = stampedBytes === sameAsValue
-    const stampedEnd = keyEnd + 4 + (isSame ? 0 : stampedBytes)
+    const stampedEnd = stampedAt + 4 + (isSame ? 0 : stampedBytes)
     if (stampedEnd >= bytes.length) throw new RangeError("cut off")
     const value: unknown = deserialize(bytes.subarray(stampedEnd))
-    const other: unknown = isSame || stampedBytes === 0 ? undefined : deserialize(bytes.subarray(keyEnd + 4, stampedEnd))
+    const other: unknown = isSame || stampedBytes === 0 ? undefined : deserialize(bytes.subarray(stampedAt + 4, stampedEnd))
     return {
       kind: "row",
       eventTime: bytes.readDoubleLE(1),
       keyText: bytes.toString("utf8", headBytes, keyEnd),
       stamped: isSame ? value : other,
+      origin,
       value
     }
   } catch (thrown) {

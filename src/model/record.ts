@@ -13,6 +13,9 @@ export interface RecordInfo {
   readonly headers: ReadonlyMap<string, string>
 }
 
+/** Where a row came from: a record of a source, also when the row has travelled through an internal topic since. */
+export type RecordOrigin = Pick<RecordInfo, "topic" | "partition" | "position" | "publishedAt">
+
 /** A record as a source hands it over. */
 export interface StoredRecord extends RecordInfo {
   readonly payload: Uint8Array

@@ -1,6 +1,6 @@
 /** A decoded event on its way to its key. One class, so that the hot loops see one shape. */
 import type { KeyText } from "./key.ts"
-import type { StoredRecord } from "./record.ts"
+import type { RecordOrigin, StoredRecord } from "./record.ts"
 
 export class Row {
   readonly value: unknown
@@ -11,6 +11,8 @@ export class Row {
   readonly keyText: KeyText
   /** What it was decoded from. */
   readonly record: StoredRecord
+  /** Of a row that has travelled through an internal topic: the source's record that it was made of, if it was one. */
+  origin: RecordOrigin | undefined = undefined
 
   constructor(value: unknown, eventTime: number, stamped: unknown, keyText: KeyText, record: StoredRecord) {
     this.value = value
@@ -24,6 +26,7 @@ export class Row {
 /** A record that gives no row: what was wrong, and what is known of it. */
 export interface BadRow {
   readonly record: StoredRecord
+  readonly origin?: RecordOrigin | undefined
   readonly thrown: unknown
   readonly value: unknown
   readonly keyText: KeyText | undefined

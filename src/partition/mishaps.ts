@@ -69,7 +69,7 @@ export class Mishaps {
     }
     this.#rowsByKey ??= Map.groupBy(this.#rows, (row) => row.keyText)
     for (const row of this.#rowsByKey.get(resident.keyText) ?? []) {
-      this.#bury({ ...parts, value: row.value, record: row.record }, "function-failed")
+      this.#bury({ ...parts, value: row.value, record: row.record, origin: row.origin }, "function-failed")
     }
   }
 
@@ -81,7 +81,8 @@ export class Mishaps {
     try {
       this.#parts.outgoing.write(sink, row.stamped)
     } catch (thrown) {
-      if (thrown instanceof KeyfoldError) this.badRow({ record: row.record, thrown, value: row.value, keyText: row.keyText })
+      if (thrown instanceof KeyfoldError)
+        this.badRow({ record: row.record, origin: row.origin, thrown, value: row.value, keyText: row.keyText })
       else throw thrown
     }
   }
@@ -93,8 +94,8 @@ export class Mishaps {
     if (onError === "drop") return
     const letter = deadLetterOf(parts)
     if (onError === "stop") {
-      const { record } = parts
-      const where = record === undefined ? "" : ` (${record.topic}, partition ${record.partition}, position ${record.position})`
+      const at = parts.origin ?? parts.record
+      const where = at === undefined ? "" : ` (${at.topic}, partition ${at.partition}, position ${at.position})`
       const message = `the stage ${letter.stage} failed${where}: ${letter.message}`
       throw new TurnStopped(new KeyfoldError(stopCode, message, { cause: parts.thrown }))
     }

@@ -287,13 +287,13 @@ export class Partition {
   #passThrough(rows: readonly Row[]): void {
     const { outgoing } = this.#parts
     for (const row of rows) {
-      outgoing.startCall(row.keyText, row.eventTime)
+      outgoing.startCall(row.keyText, row.eventTime, row.origin ?? row.record)
       try {
         outgoing.result(row.value, row.stamped)
       } catch (thrown) {
         outgoing.undo()
         if (thrown instanceof TurnTooLarge) throw thrown
-        this.#mishaps.badRow({ record: row.record, thrown, value: row.value, keyText: undefined })
+        this.#mishaps.badRow({ record: row.record, origin: row.origin, thrown, value: row.value, keyText: undefined })
       }
     }
   }

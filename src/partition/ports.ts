@@ -4,7 +4,7 @@ import type { KeyfoldError } from "../errors.ts"
 import type { Context } from "../model/actor.ts"
 import type { KeyText } from "../model/key.ts"
 import type { PendingDelivery, PendingRecord } from "../model/outgoing.ts"
-import type { StoredRecord, TopicPartition } from "../model/record.ts"
+import type { RecordOrigin, StoredRecord, TopicPartition } from "../model/record.ts"
 import type { Change, Resident } from "../model/resident.ts"
 import type { BadRow, Row } from "../model/row.ts"
 import type { ErrorPolicy, InitialState, StagePlan } from "../model/stage.ts"
@@ -47,7 +47,7 @@ export interface PartitionOutgoing {
   readonly newestMs: number
   /** `smallest`: the turn cannot be made smaller, so what puts out too much fails its call. */
   readonly startTurn: (nowMs: number, smallest: boolean) => void
-  readonly startCall: (key: KeyText, eventTime: number) => void
+  readonly startCall: (key: KeyText, eventTime: number, from?: RecordOrigin) => void
   readonly endCall: () => void
   readonly undo: () => void
   readonly tooLarge: boolean

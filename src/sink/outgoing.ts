@@ -9,7 +9,7 @@ import { partitionOf } from "../model/hash.ts"
 import { type KeyText, keyText } from "../model/key.ts"
 import { noEventTime, OperatorChain } from "../model/operator.ts"
 import { type PendingDelivery, type PendingRecord, TurnTooLarge } from "../model/outgoing.ts"
-import { noHeaders, type RecordInfo } from "../model/record.ts"
+import { noHeaders, type RecordInfo, type RecordOrigin } from "../model/record.ts"
 import type { StagePlan } from "../model/stage.ts"
 import { definitionOf, type ForeachDefinition, type TopicDefinition } from "../model/topic.ts"
 import { turnOutputBytesMax } from "../options.ts"
@@ -45,6 +45,7 @@ export class Outgoing {
   #deliveries: PendingDelivery[] = []
   #results: unknown[] = []
   #bytes = 0
+  #from: RecordOrigin | undefined
   #smallest = false
   #tooLarge = false
   #live = false
@@ -103,8 +104,9 @@ export class Outgoing {
     this.#chain.newestMs = noEventTime
   }
 
-  /** From here on `undo` takes back; `eventTime` is that of the results to come. */
-  startCall(key: KeyText, eventTime: number): void {
+  /** From here on `undo` takes back; `eventTime` is that of the results to come, `from` the record that they are a mere transform of. */
+  startCall(key: KeyText, eventTime: number, from?: RecordOrigin): void {
+    this.#from = from
     this.#live = true
     this.#keyText = key
     this.#eventTime = eventTime
@@ -151,7 +153,7 @@ export class Outgoing {
   /** Encodes a value for a topic or a custom sink. */
   write(sink: TopicDefinition | ForeachDefinition, value: unknown): void {
     if (sink.kind === "foreach") {
-      const payload = encodeRow({ keyText: "", eventTime: Number.NaN, stamped: undefined, value })
+      const payload = encodeRow({ keyText: "", eventTime: Number.NaN, stamped: undefined, origin: undefined, value })
       this.#count(payload)
       this.#deliveries.push({ sink: sink.name, payload })
       return
@@ -201,7 +203,7 @@ export class Outgoing {
     const { output } = this.#stage
     const regroup = output.kind === "shuffle" ? output.key : undefined
     const key = regroup === undefined ? this.#keyText : keyTextBy(regroup, value, "groupByKey's function")
-    const payload = encodeRow({ keyText: key, eventTime, stamped: this.#keepsStamped ? stamped : undefined, value })
+    const payload = encodeRow({ keyText: key, eventTime, stamped: this.#keepsStamped ? stamped : undefined, origin: this.#from, value })
     const partition = partitionOf(key, this.#sizes.partitionsOf(this.#internalTopic))
     this.#append({ topic: this.#internalTopic, partition, payload })
   }

@@ -108,7 +108,11 @@ const takeEnvelopes = (records: readonly StoredRecord[]): IntakeResult => {
     try {
       const envelope = decodeEnvelope(record.payload)
       if (envelope.kind === "watermark") upstreamMs.set(envelope.upstream, envelope.watermarkMs)
-      else rows.push(new Row(envelope.value, envelope.eventTime, envelope.stamped, envelope.keyText, record))
+      else {
+        const row = new Row(envelope.value, envelope.eventTime, envelope.stamped, envelope.keyText, record)
+        row.origin = envelope.origin
+        rows.push(row)
+      }
     } catch (thrown) {
       bad.push({ record, thrown, value: undefined, keyText: undefined })
     }
