@@ -2,6 +2,7 @@
  * The edge of the command: the only file here that touches clocks, timers, signals and the standard streams. A line on stderr may be
  * live: it is redrawn in place, and what is said goes above it.
  */
+import { stopListeningEarly } from "./early-signals.ts"
 import { fitted, painted, type Span } from "./painting.ts"
 
 export interface Terminal {
@@ -68,6 +69,7 @@ export const onEndSignal = (first: (signal: EndSignal) => void): (() => void) =>
     if (count > 1) process.exit(signalExitCode[signal])
     first(signal)
   }
+  stopListeningEarly()
   process.on("SIGINT", listener)
   process.on("SIGTERM", listener)
   return () => {
