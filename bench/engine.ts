@@ -120,7 +120,8 @@ const record = {
   index: 0,
   publishedAt: 0,
   headers: new Map(),
-  payload: new Uint8Array()
+  payload: new Uint8Array(),
+  identity: undefined
 } satisfies StoredRecord
 
 const clicksOf = (count: number, keys: number): Click[] => {

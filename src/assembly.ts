@@ -158,7 +158,7 @@ const inputsOf = (assembly: Assembly, place: Place): PartitionInput[] => {
       const declaration = input.kind === "source" ? watermarkOf(input.operators) : undefined
       return {
         topic: name,
-        created,
+        created: created[index] as string,
         startPosition: () => startPosition(assembly.ports, input, { topic: name, partition: index }),
         intake: makeIntake(input, stage.actor !== undefined),
         time: declaration,

@@ -1,8 +1,10 @@
-/** A runtime as start.ts sees it: the four ports, connected for a while. */
+/** A runtime as start.ts sees it: the five ports, connected for a while. */
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { KeyfoldError } from "./errors.ts"
 import type { Journal } from "./journal/journal.ts"
+import type { Limits } from "./options.ts"
+import type { Membership } from "./partition/membership.ts"
 import type { Ownership } from "./partition/ownership.ts"
 import type { Sink } from "./sink/sink.ts"
 import type { Source } from "./source/source.ts"
@@ -17,12 +19,13 @@ export interface Ports {
   readonly sink: Sink["Service"]
   readonly journal: Journal["Service"]
   readonly ownership: Ownership["Service"]
+  readonly membership: Membership["Service"]
   /** Whether a `stream()` source can be read; without servers only as a topic of its name, for tests. */
   readonly foreignStreams: boolean
 }
 
 /** `query` takes whatever lock running queries need; `client` (publish, read) works beside them. */
-export type Connect = (use: "query" | "client") => Effect.Effect<Ports, KeyfoldError, Scope.Scope>
+export type Connect = (use: "query" | "client", limits: Limits) => Effect.Effect<Ports, KeyfoldError, Scope.Scope>
 
 const connector = Symbol("keyfold.connect")
 

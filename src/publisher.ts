@@ -8,6 +8,7 @@ import { partitionOf } from "./model/hash.ts"
 import { keyText } from "./model/key.ts"
 import { type NewRecord, noHeaders } from "./model/record.ts"
 import { partitionsDefault, type Topic, type TopicDefinition } from "./model/topic.ts"
+import { resolveLimits } from "./options.ts"
 import { topicDefinition } from "./plan-names.ts"
 import { connectorOf, type Ports, type Runtime } from "./ports.ts"
 import { payloadBytesMax } from "./sink/outgoing.ts"
@@ -49,7 +50,7 @@ export const verbatimPublisher = async <T>(runtime: Runtime, topic: Topic<T>): P
   const defined = topicDefinition(topic)
   const scope = Scope.makeUnsafe()
   const opening = Effect.gen(function* () {
-    const ports = yield* connect("client")
+    const ports = yield* connect("client", resolveLimits())
     return { ports, description: yield* ports.source.open(defined.name, { partitions: defined.partitions, partitionsDefault }) }
   })
   const exit = await Effect.runPromiseExit(Scope.provide(opening, scope))

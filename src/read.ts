@@ -7,6 +7,7 @@ import { asKeyfoldError, failWithFaults, KeyfoldError, shown } from "./errors.ts
 import type { FromOptions } from "./job.ts"
 import type { RecordInfo, StoredRecord } from "./model/record.ts"
 import type { Topic, TopicDefinition } from "./model/topic.ts"
+import { resolveLimits } from "./options.ts"
 import { topicDefinition } from "./plan-names.ts"
 import { connectorOf, type Ports, type Runtime } from "./ports.ts"
 import type { TopicDescription } from "./source/source.ts"
@@ -108,7 +109,7 @@ async function* generate(
   const scope = Scope.makeUnsafe()
   const run = <A>(effect: Effect.Effect<A, KeyfoldError>): Promise<A> => Effect.runPromise(effect)
   try {
-    const ports = await run(Scope.provide(connect("client"), scope))
+    const ports = await run(Scope.provide(connect("client", resolveLimits()), scope))
     const found = await run(findTopic(ports, defined))
     const positions = await run(startPositions(ports, found, options.startAt ?? "earliest"))
     for (;;) {

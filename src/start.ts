@@ -65,13 +65,13 @@ interface Settings {
 
 const launch = Effect.fnUntraced(function* (settings: Settings) {
   const { plan, query, schedule, close, limits, connect } = settings
-  const ports = yield* connect("query")
+  const ports = yield* connect("query", limits)
   const nowMs = yield* Clock.currentTimeMillis
   const runId = yield* randomName
   const progress = new ProgressLog({ runId, name: query, firstStage: plan.stages[0]?.name ?? "" }, nowMs)
   const observer: TurnObserver = { committed: (turn) => progress.count(turn), skipped: (records) => progress.countLost(records) }
   const assembled = yield* assemble({ plan, query, ports, limits, failOnDataLoss: settings.failOnDataLoss, observer })
-  const id = assembled.topics.describe(deadLetterTopicName(query)).created
+  const id = assembled.topics.describe(deadLetterTopicName(query)).created[0] as string
   progress.id = id
   return {
     id,

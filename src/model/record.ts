@@ -8,7 +8,7 @@ export interface RecordInfo {
   readonly position: number
   /** 0-based place within a record batch; 0 for a record of its own. */
   readonly index: number
-  /** Milliseconds since the epoch, by the publisher's clock. */
+  /** Milliseconds since the epoch, by the publisher's clock; by the NATS server's on the clustered runtime. */
   readonly publishedAt: number
   readonly headers: ReadonlyMap<string, string>
 }
@@ -19,6 +19,18 @@ export type RecordOrigin = Pick<RecordInfo, "topic" | "partition" | "position" |
 /** A record as a source hands it over. */
 export interface StoredRecord extends RecordInfo {
   readonly payload: Uint8Array
+  /** Of a job's output that may have been stored twice: readers drop what they have seen (P17). */
+  readonly identity: WriterNumber | undefined
+}
+
+/** How far a log has been read, and enough of it to notice that it is another one by now (P3). */
+export interface ReadPosition {
+  /** Of the log: differs when it was deleted and created again. */
+  readonly created: string
+  /** The last record's that was read; 0 for none. */
+  readonly position: number
+  /** The last record's; null when it is not known. */
+  readonly publishedAt: number | null
 }
 
 /** The identity of a job's output in one partition of a topic: the writer's own dense number (PROTOCOL, Names). */

@@ -9,9 +9,11 @@ export interface JournalId {
   readonly partition: number
 }
 
-/** A journal and the epoch under which its owner may write (Ownership gives it). */
+/** A journal and what its owner writes under (Ownership gives both). */
 export interface JournalOwner extends JournalId {
   readonly epoch: number
+  /** Epoch and a random nonce where several processes may own (PROTOCOL, Names): a restored Redis may give an epoch again. */
+  readonly token: string
 }
 
 /** One key: the bytes of its state, and when its timeout is due; neither: the key is gone. */

@@ -9,13 +9,14 @@ import { journalName, type Store } from "../storage/store.ts"
 import type { Ownership } from "./ownership.ts"
 
 export const makeStoredOwnership = (store: Store): Ownership["Service"] => ({
-  acquire: (id) => Effect.acquireRelease(takeOver(store, id), (owner) => unclaim(store, owner))
+  acquire: (id) => Effect.acquireRelease(takeOver(store, id), (owner) => unclaim(store, owner)),
+  lost: () => Effect.never
 })
 
 const takeOver = Effect.fnUntraced(function* (store: Store, id: JournalId): Effect.fn.Return<JournalOwner, KeyfoldError> {
   yield* claim(store, journalName(id))
   const epoch = yield* store.write(() => store.journals.nextEpoch(id)).pipe(Effect.onError(() => unclaim(store, id)))
-  return { query: id.query, stage: id.stage, partition: id.partition, epoch }
+  return { query: id.query, stage: id.stage, partition: id.partition, epoch, token: String(epoch) }
 })
 
 const claim = (store: Store, name: string): Effect.Effect<void, KeyfoldError> =>

@@ -8,6 +8,7 @@ import * as Layer from "effect/Layer"
 import type { KeyfoldError } from "../errors.ts"
 import type { Job } from "../job.ts"
 import { Journal } from "../journal/journal.ts"
+import { resolveLimits } from "../options.ts"
 import { Ownership } from "../partition/ownership.ts"
 import { connectorOf, type Runtime as RuntimeValue } from "../ports.ts"
 import type { Query } from "../query.ts"
@@ -34,7 +35,7 @@ export const awaitTermination = (running: Query): Effect.Effect<void, KeyfoldErr
 /** The four ports of a runtime, connected as a client for as long as the layer lives. */
 export const ports = (runtime: RuntimeValue): Layer.Layer<Source | Sink | Journal | Ownership, KeyfoldError> =>
   Layer.effectContext(
-    Effect.map(connectorOf(runtime)("client"), ({ source, sink, journal, ownership }) =>
+    Effect.map(connectorOf(runtime)("client", resolveLimits()), ({ source, sink, journal, ownership }) =>
       Context.make(Source, source).pipe(Context.add(Sink, sink), Context.add(Journal, journal), Context.add(Ownership, ownership))
     )
   )

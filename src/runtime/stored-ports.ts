@@ -1,5 +1,6 @@
-/** The four ports over one store: what the memory and the embedded runtime have in common. */
+/** The ports over one store: what the memory and the embedded runtime have in common. */
 import { makeStoredJournal } from "../journal/stored.ts"
+import { alone } from "../partition/alone.ts"
 import { makeStoredOwnership } from "../partition/ownership-stored.ts"
 import type { Ports } from "../ports.ts"
 import { makeStoredOutlet, makeStoredSink } from "../sink/stored.ts"
@@ -11,5 +12,6 @@ export const storedPorts = (store: Store, options: { readonly foreignStreams: bo
   sink: makeStoredSink(store),
   journal: makeStoredJournal(store, makeStoredOutlet(store)),
   ownership: makeStoredOwnership(store),
+  membership: alone,
   foreignStreams: options.foreignStreams
 })

@@ -1,13 +1,23 @@
 /** The source over a store: topics in the directory's SQLite file, or in memory. */
 import * as Effect from "effect/Effect"
 import { KeyfoldError } from "../errors.ts"
-import type { StoredRecord } from "../model/record.ts"
-import type { Store } from "../storage/store.ts"
+import type { ReadPosition, StoredRecord, TopicPartition } from "../model/record.ts"
+import type { Store, StoredTopic } from "../storage/store.ts"
 import type { ReadRequest, Source, TopicDescription } from "./source.ts"
 
 export const makeStoredSource = (store: Store): Source["Service"] => ({
   open: (name, declared) => open(store, name, declared),
-  find: (name) => store.read(() => store.topics.find(name)),
+  openStream: (name) => open(store, name, { partitions: undefined, partitionsDefault: 1 }),
+  find: (name) =>
+    store.read(() => {
+      const found = store.topics.find(name)
+      return found && described(found)
+    }),
+  check: (of, at) =>
+    Effect.flatMap(
+      store.read(() => gapAt(store, of, at)),
+      (gap) => (gap === undefined ? Effect.void : Effect.fail(gap))
+    ),
   read: (request) => store.read(() => readDense(store, request)),
   lastPosition: (of) => store.read(() => store.topics.log(of.topic, of.partition).lastPosition()),
   positionBefore: (of, timeMs) => store.read(() => store.topics.log(of.topic, of.partition).positionBefore(timeMs)),
@@ -37,12 +47,32 @@ const open = Effect.fnUntraced(function* (
     yield* store.write(() => store.topics.create(name, declared.partitions ?? declared.partitionsDefault))
     found = yield* find
   }
-  const { partitions, created } = found
+  const { partitions } = found
   if (declared.partitions !== undefined && declared.partitions !== partitions) {
     return yield* Effect.fail(topicMismatch(name, declared.partitions, partitions))
   }
-  return { name, partitions, created }
+  return described(found)
 })
+
+const described = ({ name, partitions, created }: StoredTopic): TopicDescription => ({
+  name,
+  partitions,
+  created: new Array<string>(partitions).fill(created)
+})
+
+/** I7. A store loses the records of a log only together with the log, or at its end. */
+const gapAt = (store: Store, { topic, partition }: TopicPartition, at: ReadPosition): KeyfoldError | undefined => {
+  if (at.created !== store.topics.find(topic)?.created) return recreated(topic)
+  const last = store.topics.log(topic, partition).lastPosition()
+  return at.position > last ? sourceGap({ topic, partition, after: at.position }, undefined, last) : undefined
+}
+
+const recreated = (topic: string): KeyfoldError =>
+  new KeyfoldError(
+    "source-gap",
+    `the topic ${topic} was deleted and created again since it was read: start under another query name to read the new one from its ` +
+      "beginning, or with failOnDataLoss: false to go on with it"
+  )
 
 /** I1. Positions ascend, so n of them end n behind the position exactly when none is missing; without any, the position is the end. */
 const readDense = (store: Store, request: ReadRequest): readonly StoredRecord[] => {
@@ -65,7 +95,11 @@ const topicMismatch = (name: string, declared: number, partitions: number): Keyf
       `Declare ${partitions}, or use another topic: the count never changes`
   )
 
-const sourceGap = ({ topic, partition, after }: ReadRequest, first: number | undefined, last: number): KeyfoldError =>
+const sourceGap = (
+  { topic, partition, after }: TopicPartition & { readonly after: number },
+  first: number | undefined,
+  last: number
+): KeyfoldError =>
   new KeyfoldError(
     "source-gap",
     first === undefined

@@ -102,6 +102,8 @@ export class LogRecord implements StoredRecord {
   readonly partition: number
   readonly position: number
   readonly index = 0
+  /** A store drops repeated outputs when they are written (O3), so readers have nothing to look for. */
+  readonly identity = undefined
   readonly publishedAt: number
   readonly headers: ReadonlyMap<string, string>
   readonly payload: Uint8Array

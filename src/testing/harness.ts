@@ -94,7 +94,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
   }
 
   async open(initialState: Iterable<readonly [K, S]> | undefined): Promise<void> {
-    const ports = await Effect.runPromise(Scope.provide(connectorOf(memory())("query"), this.#scope))
+    const ports = await Effect.runPromise(Scope.provide(connectorOf(memory())("query", testLimits), this.#scope))
     this.#ports = {
       ...ports,
       source: { ...ports.source, open: (name) => ports.source.open(name, { partitions: 1, partitionsDefault: 1 }) }
@@ -256,7 +256,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
     const planned = this.#plan.stages.find((candidate) => candidate.name === stage) as StagePlan
     const inputs = planned.inputs.map((input) => {
       const { name: topic, created } = topics.describe(topics.nameOf(planned, input))
-      return { topic, created, position: 0, upstreamCount: input.kind === "internal" ? 1 : 0 }
+      return { topic, created: created[0] as string, position: 0, upstreamCount: input.kind === "internal" ? 1 : 0 }
     })
     const id = { query: this.#plan.name, stage, partition: 0 }
     const { journal, ownership } = this.#ports
