@@ -81,6 +81,7 @@ export const benchPartition = (
     ...id,
     stage,
     onError: "dead-letter",
+    failOnDataLoss: true,
     deadLetterTopic: "dead",
     downstream: undefined,
     partitions: 1,

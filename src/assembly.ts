@@ -118,6 +118,7 @@ const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place
     stage,
     partition: index,
     onError: plan.onError,
+    failOnDataLoss: assembly.failOnDataLoss,
     deadLetterTopic: deadLetterTopicName(query),
     downstream,
     partitions: topics.partitionsOf(stage),

@@ -14,6 +14,7 @@ import { KeyfoldError } from "../errors.ts"
 import { encodeWatermark } from "../model/envelope.ts"
 import type { WatermarkDeclaration } from "../model/operator.ts"
 import { TurnTooLarge } from "../model/outgoing.ts"
+import type { StoredRecord } from "../model/record.ts"
 import { type Change, noTimeout, type Resident } from "../model/resident.ts"
 import type { Row } from "../model/row.ts"
 import { emptyOutbox, type KeyImage, type TurnClock } from "../model/turn.ts"
@@ -23,7 +24,8 @@ import { type DueTimeouts, Gathering, noDue, noInitial, splitLate } from "./gath
 import { Mishaps, TurnStopped } from "./mishaps.ts"
 import { checkOutputs, Numbering, outboxOf, writerOf } from "./outbox.ts"
 import type { PartitionEngine, PartitionInput, PartitionParts } from "./ports.ts"
-import { decodeProgress, encodeProgress, freshProgress, type Progress } from "./progress.ts"
+import { decodeProgress, encodeProgress, freshProgress, type InputPosition, type Progress } from "./progress.ts"
+import { screenBatch } from "./screening.ts"
 import { clockAfter, nextDueAfter, outgoingAfter, shownWatermark, type Taken, timeoutBound } from "./time-keeping.ts"
 
 export class Partition {
@@ -177,8 +179,10 @@ export class Partition {
   /** Goes on reading an input at another position, for good: records are gone, and the job was told to go on (`failOnDataLoss: false`). */
   readonly skipTo = Effect.fnUntraced(function* (this: Partition, input: number, position: number) {
     const { positions, nowMs } = this.#progress
+    const { topic, created } = this.#parts.inputs[input] as PartitionInput
     const before = positions[input]?.position ?? 0
-    this.#progress = { ...this.#progress, positions: positions.map((at, index) => (index === input ? { ...at, position } : at)) }
+    const target = { topic, created, position, publishedAt: null }
+    this.#progress = { ...this.#progress, positions: positions.with(input, target) }
     yield* this.#fitting([], { nowMs, always: true })
     this.#parts.observer.skipped(Math.max(0, position - before))
   })
@@ -222,7 +226,9 @@ export class Partition {
   readonly #run = Effect.fnUntraced(function* (this: Partition, batch: Batch, bounds: TurnBounds) {
     const { outgoing, inputs, stage } = this.#parts
     const clock: TurnClock = { nowMs: bounds.nowMs, watermarkMs: this.#progress.sweepWatermarkMs ?? this.watermarkMs }
-    const taken = inputs.map((input, index) => input.intake.take(batch[index] ?? []))
+    const screened = screenBatch(batch, this.#progress.seen, this.#parts.failOnDataLoss)
+    if (screened instanceof KeyfoldError) return yield* Effect.fail(screened)
+    const taken = inputs.map((input, index) => input.intake.take(screened.taken[index] ?? []))
     const rows = taken.length === 1 ? (taken[0] as { rows: readonly Row[] }).rows : taken.flatMap((result) => result.rows)
     const { onTime, late } = splitLate(rows, clock, stage.actor?.late === "drop")
     outgoing.startTurn(clock.nowMs, bounds.smallest)
@@ -249,12 +255,21 @@ export class Partition {
       return false
     }
 
-    const progress = this.#progressAfter({ taken, batch, clock, due, changes, initialCount: initial.size })
+    const progress = this.#progressAfter({
+      taken,
+      read: screened.read,
+      seen: screened.seen,
+      clock,
+      due,
+      changes,
+      initialCount: initial.size
+    })
     this.#appendWatermark(progress, bounds.always)
     const empty = countOf(batch) === 0 && this.#nothingHappened(progress, changes)
     if (empty && !bounds.always) this.#progress = progress
     else {
       const left = yield* this.#commit(progress, changes)
+      if (screened.skipped > 0) this.#parts.observer.skipped(screened.skipped)
       this.#parts.residents.evict(this.#revision, touchedBy(groups, due.residents))
       this.#observe({ clock, rows: rows.length, late, changes })
       yield* this.#parts.publisher.publish(this.#revision, left)
@@ -325,7 +340,8 @@ export class Partition {
 
   #progressAfter(turn: {
     readonly taken: readonly Taken[]
-    readonly batch: Batch
+    readonly read: Batch
+    readonly seen: Progress["seen"]
     readonly clock: TurnClock
     readonly due: DueTimeouts
     readonly changes: readonly Change[]
@@ -334,7 +350,7 @@ export class Partition {
     const { stage, inputs, outgoing } = this.#parts
     const { nowMs } = turn.clock
     const before = this.#progress
-    turn.batch.forEach((records, index) => {
+    turn.read.forEach((records, index) => {
       if (records.length > 0) this.#idle[index] = false
     })
     const clocks = before.clocks.map((clock, index) => clockAfter(clock, turn.taken[index] as Taken, nowMs))
@@ -345,7 +361,8 @@ export class Partition {
     return {
       ...before,
       ...outgoingAfter(before, { watermarkMs, newestMs: outgoing.newestMs }, this.#declaredBehind),
-      positions: before.positions.map((at, index) => ({ ...at, position: turn.batch[index]?.at(-1)?.position ?? at.position })),
+      positions: before.positions.map((at, index) => positionAfter(at, turn.read[index]?.at(-1))),
+      seen: turn.seen,
       nowMs,
       watermarkMs,
       clocks,
@@ -440,6 +457,9 @@ const imageOf = ({ resident }: Change): KeyImage => ({
   bytes: resident.bytes,
   timeoutAt: resident.timeoutAt === noTimeout ? undefined : resident.timeoutAt
 })
+
+const positionAfter = (at: InputPosition, last: StoredRecord | undefined): InputPosition =>
+  last === undefined ? at : { ...at, position: last.position, publishedAt: last.publishedAt }
 
 const touchedBy = (groups: readonly Resident[], due: readonly Resident[]): readonly Resident[] =>
   due.length === 0 ? groups : [...groups, ...due]

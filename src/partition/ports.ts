@@ -115,6 +115,7 @@ export interface PartitionParts {
   readonly stage: StagePlan
   readonly partition: number
   readonly onError: ErrorPolicy
+  readonly failOnDataLoss: boolean
   readonly deadLetterTopic: string
   /** The internal topic that the stage writes, with its partition count; undefined for a stage that ends in sinks. */
   readonly downstream: { readonly topic: string; readonly partitions: number } | undefined

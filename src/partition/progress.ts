@@ -1,10 +1,18 @@
 /** What a partition must know to go on after a crash: journaled as JSON with every turn, read once at recovery. Milliseconds. */
 import { KeyfoldError } from "../errors.ts"
 import { freshInputClock, type InputClock } from "../model/event-clock.ts"
+import type { ReadPosition } from "../model/record.ts"
+import { nothingSeen, type SeenNumbers } from "../model/seen.ts"
+
+export interface InputPosition extends ReadPosition {
+  readonly topic: string
+}
 
 export interface Progress {
   /** Where each input has been read to, and of which topic (P3). */
-  readonly positions: readonly { readonly topic: string; readonly created: string; readonly position: number }[]
+  readonly positions: readonly InputPosition[]
+  /** What each input has shown of its writers (P17). */
+  readonly seen: readonly SeenNumbers[]
   /** The last turn's clock: the next one's is not before it (P6). */
   readonly nowMs: number
   readonly watermarkMs: number
@@ -25,7 +33,8 @@ export interface Progress {
 export const freshProgress = (
   inputs: readonly { readonly topic: string; readonly created: string; readonly upstreamCount: number; readonly position: number }[]
 ): Progress => ({
-  positions: inputs.map(({ topic, created, position }) => ({ topic, created, position })),
+  positions: inputs.map(({ topic, created, position }) => ({ topic, created, position, publishedAt: null })),
+  seen: inputs.map(() => nothingSeen),
   nowMs: 0,
   watermarkMs: 0,
   clocks: inputs.map(({ upstreamCount }) => freshInputClock(upstreamCount)),
@@ -40,11 +49,7 @@ export const freshProgress = (
 export const encodeProgress = (progress: Progress): string => JSON.stringify(progress)
 
 /** Reads a journaled progress and matches it with the inputs of today's job, by topic name. */
-export const decodeProgress = (
-  text: string,
-  inputs: readonly { readonly topic: string; readonly created: string }[],
-  where: string
-): Progress | KeyfoldError => {
+export const decodeProgress = (text: string, inputs: readonly { readonly topic: string }[], where: string): Progress | KeyfoldError => {
   const stored = JSON.parse(text) as Progress
   const known = stored.positions.map(({ topic }) => topic)
   const wanted = inputs.map(({ topic }) => topic)
@@ -55,17 +60,10 @@ export const decodeProgress = (
     )
   }
   const places = wanted.map((topic) => known.indexOf(topic))
-  const recreated = inputs.find((input, index) => stored.positions[places[index] as number]?.created !== input.created)
-  if (recreated !== undefined) {
-    return new KeyfoldError(
-      "source-gap",
-      `${where}: the topic ${recreated.topic} was deleted and created again since it was read: ` +
-        "start under another query name to read the new one from its beginning"
-    )
-  }
   return {
     ...stored,
-    positions: places.map((place) => stored.positions[place] as Progress["positions"][number]),
+    positions: places.map((place) => stored.positions[place] as InputPosition),
+    seen: places.map((place) => stored.seen[place] as SeenNumbers),
     clocks: places.map((place) => stored.clocks[place] as InputClock)
   }
 }
