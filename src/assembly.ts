@@ -4,18 +4,23 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Semaphore from "effect/Semaphore"
 import { Activation } from "./activation/activation.ts"
 import { Residents } from "./activation/residents.ts"
 import type { KeyfoldError } from "./errors.ts"
 import type { Operator } from "./model/operator.ts"
+import type { TopicPartition } from "./model/record.ts"
 import type { InputPlan, StagePlan } from "./model/stage.ts"
 import type { ForeachDefinition, TopicDefinition } from "./model/topic.ts"
+import type { JournalOwner } from "./model/turn.ts"
 import type { Limits } from "./options.ts"
+import type { Member } from "./partition/membership.ts"
 import { writerOf } from "./partition/outbox.ts"
 import { Partition } from "./partition/partition.ts"
 import type { PartitionInput, PartitionParts, TurnObserver } from "./partition/ports.ts"
 import { Runner } from "./partition/runner.ts"
-import type { StageRunners } from "./partition/schedule.ts"
+import type { StageSeats } from "./partition/schedule.ts"
+import { type Held, Seat, type SeatParts } from "./partition/seat.ts"
 import { StageClock } from "./partition/stage-clock.ts"
 import { deadLetterTopicName, internalTopicName, type Plan } from "./plan.ts"
 import type { Ports } from "./ports.ts"
@@ -32,66 +37,124 @@ export interface Assembly {
   readonly ports: Ports
   readonly limits: Limits
   readonly failOnDataLoss: boolean
+  /** Goes on from what the outputs hold when a journal has lost its last turns (P4). */
+  readonly acceptLoss: boolean
   readonly observer: TurnObserver
   /** Copies results for the observer; undefined: it does not want them. */
   readonly snapshot?: (value: unknown) => unknown
 }
 
-/** Everything of a query, owned and recovered, ready to run. `failed` fails when a delivery has failed for good. */
+/** Everything of a query, its own partitions owned and recovered, ready to run. `failed` fails with what stops it. */
 export interface Assembled {
   readonly topics: QueryTopics
-  readonly stages: readonly StageRunners[]
+  readonly stages: readonly StageSeats[]
   readonly failed: Effect.Effect<never, KeyfoldError>
 }
 
 export const assemble = Effect.fnUntraced(function* (assembly: Assembly) {
   const { plan, query, ports } = assembly
   const topics = yield* openTopics(plan, query, ports)
-  const stages: StageRunners[] = []
-  const failures: Effect.Effect<never, KeyfoldError>[] = []
-  const stateful = plan.stages.filter((stage) => stage.actor !== undefined)
-  const partitions = Math.max(
-    1,
-    stateful.reduce((count, stage) => count + topics.partitionsOf(stage), 0)
+  const ids = plan.stages.flatMap((stage) =>
+    Array.from({ length: topics.partitionsOf(stage) }, (_, partition) => ({ query, stage: stage.name, partition }))
   )
-  const share = {
-    countMax: Math.max(1, Math.floor(assembly.limits.residentKeysMax / partitions)),
-    bytesMax: Math.max(1, Math.floor(assembly.limits.residentBytesMax / partitions))
-  }
-  for (const stage of plan.stages) {
-    const clocks = { ownClock: new StageClock(), outgoingClock: new StageClock() }
-    const runners: Runner[] = []
-    for (let index = 0; index < topics.partitionsOf(stage); index++) {
-      const { partition, failed } = yield* assemblePartition(assembly, { topics, stage, index, share })
-      const startedAtMs = yield* Clock.currentTimeMillis
-      yield* partition.recover(startedAtMs)
-      const { limits, failOnDataLoss } = assembly
-      const outgoingIdleAfterMs = watermarkOf(stage.operators)?.idleAfterMs
-      const parts = { partition, index, source: ports.source, limits, failOnDataLoss, ...clocks, outgoingIdleAfterMs }
-      const runner = new Runner(parts, startedAtMs)
-      yield* runner.guard()
-      runners.push(runner)
-      failures.push(failed)
-    }
-    const nowMs = yield* Clock.currentTimeMillis
-    for (const runner of runners) runner.tell(nowMs)
-    stages.push({ name: stage.name, internal: stage.inputs.some((input) => input.kind === "internal"), runners })
-  }
-  return { topics, stages, failed: Effect.raceAllFirst(failures) } satisfies Assembled
+  const member = yield* ports.membership.join(query, ids)
+  const share = shareOf(assembly, topics)
+  // Servers answer many questions at once, and a store answers one at a time anyway.
+  const taking = yield* Semaphore.make(takesAtOnce)
+  const stages = plan.stages.map((stage): StageSeats => {
+    const heard = (clock: "own" | "outgoing") => (partition: number) => member.news(stage.name).get(partition)?.news[clock]
+    const count = topics.partitionsOf(stage)
+    const clocks = { ownClock: new StageClock(count, heard("own")), outgoingClock: new StageClock(count, heard("outgoing")) }
+    const seats = Array.from({ length: count }, (_, index) => makeSeat(assembly, member, { topics, stage, index, share, clocks, taking }))
+    return { name: stage.name, internal: stage.inputs.some((input) => input.kind === "internal"), seats }
+  })
+  const seats = stages.flatMap((stage) => stage.seats)
+  for (const seat of seats) yield* Effect.forkScoped(seat.keep)
+  yield* Effect.all(
+    seats.map((seat) => seat.opened),
+    { concurrency: "unbounded", discard: true }
+  )
+  return { topics, stages, failed: Effect.raceAllFirst(seats.map((seat) => seat.failed)) } satisfies Assembled
 })
+
+const takesAtOnce = 32
 
 interface Place {
   readonly topics: QueryTopics
   readonly stage: StagePlan
   readonly index: number
   readonly share: { readonly countMax: number; readonly bytesMax: number }
+  readonly clocks: { readonly ownClock: StageClock; readonly outgoingClock: StageClock }
+  readonly taking: Semaphore.Semaphore
 }
 
-const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place: Place) {
+/** What each stateful partition of the query may hold in memory. */
+const shareOf = ({ plan, limits }: Assembly, topics: QueryTopics): Place["share"] => {
+  const stateful = plan.stages.filter((stage) => stage.actor !== undefined)
+  const partitions = Math.max(
+    1,
+    stateful.reduce((count, stage) => count + topics.partitionsOf(stage), 0)
+  )
+  return {
+    countMax: Math.max(1, Math.floor(limits.residentKeysMax / partitions)),
+    bytesMax: Math.max(1, Math.floor(limits.residentBytesMax / partitions))
+  }
+}
+
+const makeSeat = (assembly: Assembly, member: Member, place: Place): Seat => {
+  const { query, ports } = assembly
+  const { stage, index, taking } = place
+  const inputs = inputsOf(assembly, place)
+  return new Seat({
+    id: { query, stage: stage.name, partition: index },
+    member,
+    take: (post) => taking.withPermits(1)(takePartition(assembly, place, inputs, post)),
+    ends: Effect.all(
+      inputs.map(({ topic }) => ports.source.lastPosition({ topic, partition: index })),
+      { concurrency: "unbounded" }
+    ),
+    isPassing: ports.isPassing
+  })
+}
+
+/** P1 to P5: takes a partition over, recovers it, guards its sources. */
+const takePartition = Effect.fnUntraced(function* (
+  assembly: Assembly,
+  place: Place,
+  inputs: readonly PartitionInput[],
+  post: Parameters<SeatParts["take"]>[0]
+) {
+  const { query, ports, limits, failOnDataLoss } = assembly
+  const { stage, index, clocks } = place
+  const owner = yield* ports.ownership.acquire({ query, stage: stage.name, partition: index })
+  yield* Effect.addFinalizer(() => Effect.sync(() => forget(clocks, index)))
+  const { partition, failed } = yield* assemblePartition(assembly, place, inputs, owner)
+  const startedAtMs = yield* Clock.currentTimeMillis
+  yield* partition.recover(startedAtMs)
+  const outgoingIdleAfterMs = watermarkOf(stage.operators)?.idleAfterMs
+  const runner = new Runner(
+    { partition, index, source: ports.source, limits, failOnDataLoss, ...clocks, outgoingIdleAfterMs, post },
+    startedAtMs
+  )
+  yield* runner.guard(startedAtMs)
+  runner.tell(startedAtMs)
+  return { runner, failed, lost: ports.ownership.lost(owner) } satisfies Held
+})
+
+const forget = ({ ownClock, outgoingClock }: Place["clocks"], index: number): void => {
+  ownClock.forget(index)
+  outgoingClock.forget(index)
+}
+
+const assemblePartition = Effect.fnUntraced(function* (
+  assembly: Assembly,
+  place: Place,
+  inputs: readonly PartitionInput[],
+  owner: JournalOwner
+) {
   const { plan, query, ports, limits, observer } = assembly
   const { topics, stage, index, share } = place
   const id = { query, stage: stage.name, partition: index }
-  const owner = yield* ports.ownership.acquire(id)
   const { journal } = ports
   const writer = writerOf(query, stage.name, index)
   const publisher = yield* makeDelivery({
@@ -122,7 +185,9 @@ const assemblePartition = Effect.fnUntraced(function* (assembly: Assembly, place
     deadLetterTopic: deadLetterTopicName(query),
     downstream,
     partitions: topics.partitionsOf(stage),
-    inputs: inputsOf(assembly, place),
+    inputs,
+    outputs: outputsOf(assembly, place),
+    acceptLoss: assembly.acceptLoss,
     lateSinks: new Map(
       stage.inputs.flatMap((input) => lateSinkOf(plan, input).map((sink) => [topics.nameOf(stage, input), sink] as const))
     ),
@@ -149,8 +214,19 @@ const downstreamOf = (stage: StagePlan, query: string, topics: QueryTopics): Par
   return { topic, partitions: topics.describe(topic).partitions }
 }
 
+/** Every topic that the stage may write, with all its partitions: results, side outputs, late rows, dead letters. */
+const outputsOf = ({ plan, query }: Assembly, { topics, stage }: Place): TopicPartition[] => {
+  const sinks = stage.output.kind === "shuffle" ? [] : stage.output.sinks
+  const late = stage.inputs.flatMap((input) => lateSinkOf(plan, input))
+  const written = [...sinks, ...late, ...(stage.actor?.emits ?? [])].filter((sink) => sink.kind === "topic").map(({ name }) => name)
+  const internal = downstreamOf(stage, query, topics)?.topic ?? []
+  return [...new Set([...written, deadLetterTopicName(query)].concat(internal))].flatMap((topic) =>
+    Array.from({ length: topics.describe(topic).partitions }, (_, partition) => ({ topic, partition }))
+  )
+}
+
 /** A union of topics of different sizes can only be re-keyed; partition p then reads those that have a partition p. */
-const inputsOf = (assembly: Assembly, place: Place): PartitionInput[] => {
+const inputsOf = (assembly: Assembly, place: Pick<Place, "topics" | "stage" | "index">): PartitionInput[] => {
   const { topics, stage, index } = place
   return stage.inputs
     .filter((input) => topics.describe(topics.nameOf(stage, input)).partitions > index)

@@ -6,6 +6,7 @@ import * as Scope from "effect/Scope"
 import { asKeyfoldError, failWithFaults, KeyfoldError, shown } from "./errors.ts"
 import type { FromOptions } from "./job.ts"
 import type { RecordInfo, StoredRecord } from "./model/record.ts"
+import { nothingSeen, type SeenNumbers, screen } from "./model/seen.ts"
 import type { Topic, TopicDefinition } from "./model/topic.ts"
 import { resolveLimits } from "./options.ts"
 import { topicDefinition } from "./plan-names.ts"
@@ -112,6 +113,7 @@ async function* generate(
     const ports = await run(Scope.provide(connect("client", resolveLimits()), scope))
     const found = await run(findTopic(ports, defined))
     const positions = await run(startPositions(ports, found, options.startAt ?? "earliest"))
+    const seen = positions.map(() => nothingSeen)
     for (;;) {
       const ends = await run(startPositions(ports, found, "latest"))
       for (let partition = 0; partition < found.partitions; partition++) {
@@ -119,8 +121,11 @@ async function* generate(
         for (let after = positions[partition] as number; after < end; after = positions[partition] as number) {
           const countMax = Math.min(readCountMax, end - after)
           const records = await run(ports.source.read({ topic: found.name, partition, after, countMax, bytesMax: readBytesMax }))
-          for (const record of records) yield { info: record, decode: () => decodeRecord(defined, record) }
-          positions[partition] = records.at(-1)?.position ?? end
+          const screened = screen(records, seen[partition] as SeenNumbers)
+          for (const record of screened.records) yield { info: record, decode: () => decodeRecord(defined, record) }
+          if (screened.gap !== undefined) throw screened.gap
+          seen[partition] = screened.seen
+          positions[partition] = records.at(-1)?.position ?? after
         }
       }
       if (options.follow !== true) return

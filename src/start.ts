@@ -10,7 +10,9 @@ import { type Job, planOf } from "./job.ts"
 import { type Duration, toDurationMs } from "./model/duration.ts"
 import { type Limits, resolveLimits } from "./options.ts"
 import type { TurnObserver } from "./partition/ports.ts"
-import { runSchedule, type Schedule } from "./partition/schedule.ts"
+import type { Ends } from "./partition/runner.ts"
+import { runnersOf, runSchedule, type Schedule } from "./partition/schedule.ts"
+import type { Seat } from "./partition/seat.ts"
 import { deadLetterTopicName, type Plan } from "./plan.ts"
 import { deadLetterNameTaken, isUsableName, nameRule } from "./plan-names.ts"
 import { connectorOf, type Runtime } from "./ports.ts"
@@ -34,6 +36,11 @@ export interface StartOptions {
   readonly limits?: Partial<Limits>
   /** Whether records that are gone before they were read stop the query with `source-gap`; else they are counted. Default true. */
   readonly failOnDataLoss?: boolean
+  /**
+   * When the journal has lost its last turns though their outputs are out (`journal-behind-outputs`): go on from what the outputs hold. What
+   * was lost is worked out again from the sources and put out again. Default false.
+   */
+  readonly acceptLoss?: boolean
 }
 
 /**
@@ -60,6 +67,7 @@ interface Settings {
   readonly close: boolean
   readonly limits: Limits
   readonly failOnDataLoss: boolean
+  readonly acceptLoss: boolean
   readonly connect: ReturnType<typeof connectorOf>
 }
 
@@ -70,19 +78,33 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
   const runId = yield* randomName
   const progress = new ProgressLog({ runId, name: query, firstStage: plan.stages[0]?.name ?? "" }, nowMs)
   const observer: TurnObserver = { committed: (turn) => progress.count(turn), skipped: (records) => progress.countLost(records) }
-  const assembled = yield* assemble({ plan, query, ports, limits, failOnDataLoss: settings.failOnDataLoss, observer })
+  const assembled = yield* assemble({
+    plan,
+    query,
+    ports,
+    limits,
+    failOnDataLoss: settings.failOnDataLoss,
+    acceptLoss: settings.acceptLoss,
+    observer
+  })
   const id = assembled.topics.describe(deadLetterTopicName(query)).created[0] as string
   progress.id = id
+  // What was reached is still told when the partitions have been given back.
+  let reachedMs: number | undefined
+  const watermarkMs = () => {
+    reachedMs = watermarkOf(assembled) ?? reachedMs
+    return reachedMs
+  }
   return {
     id,
     runId,
     name: query,
     run: (stopped: () => boolean) => Effect.raceFirst(runSchedule(assembled.stages, schedule, { close, stopped }), assembled.failed),
     processAll: () => processAll(assembled),
-    watermarkMs: () => watermarkOf(assembled),
+    watermarkMs,
     lag: () => lagOf(assembled),
-    settle: () => settleAll(assembled),
-    isBusy: () => assembled.stages.some(({ runners }) => runners.some((runner) => runner.isBusy)),
+    settle: () => Effect.andThen(Effect.sync(watermarkMs), leaveAll(assembled)),
+    isBusy: () => assembled.stages.some((stage) => runnersOf(stage).some((runner) => runner.isBusy)),
     progress
   }
 })
@@ -94,33 +116,42 @@ const randomName = Effect.map(Effect.all(Array.from({ length: 4 }, () => Random.
 
 /** Everything that was in the sources when asked: waits, stage by stage, until it has been read and is out. */
 const processAll = Effect.fnUntraced(function* (assembled: Assembled) {
-  for (const { runners } of assembled.stages) {
-    for (const runner of runners) {
-      const ends = yield* runner.ends()
-      while (runner.isBusy || runner.lag(ends) > 0 || runner.partition.needsTurn(yield* Clock.currentTimeMillis))
-        yield* Effect.sleep(pollMs)
+  for (const { seats } of assembled.stages) {
+    for (const seat of seats) {
+      const ends = yield* seat.ends
+      while (!isThrough(seat, ends, yield* Clock.currentTimeMillis)) yield* Effect.sleep(pollMs)
     }
-    for (const runner of runners) yield* runner.partition.settled()
   }
 })
 
+/** Also when another process has the partition: what it says of its positions is out. */
+const isThrough = (seat: Seat, ends: Ends, nowMs: number): boolean => {
+  const { runner } = seat
+  if (runner !== undefined)
+    return !runner.isBusy && runner.lag(ends) === 0 && !runner.partition.needsTurn(nowMs) && runner.partition.isSettled
+  const positions = seat.heard?.news.positions
+  return positions !== undefined && ends.every((end, index) => (positions[index] ?? 0) >= end)
+}
+
 const pollMs = 2
 
-const settleAll = (assembled: Assembled): Effect.Effect<void, KeyfoldError> =>
+/** P21: what is committed is brought out, and every partition given back. */
+const leaveAll = (assembled: Assembled): Effect.Effect<void> =>
   Effect.all(
-    assembled.stages.flatMap(({ runners }) => runners.map(({ partition }) => partition.settled())),
+    assembled.stages.flatMap(({ seats }) => seats.map((seat) => seat.leave())),
     { concurrency: "unbounded", discard: true }
   )
 
 /** The smallest over the first stage; undefined without a watermark. */
 const watermarkOf = (assembled: Assembled): number | undefined => {
-  const watermarks = assembled.stages[0]?.runners.flatMap(({ partition }) => partition.watermarkMs ?? []) ?? []
+  const [first] = assembled.stages
+  const watermarks = first === undefined ? [] : runnersOf(first).flatMap(({ partition }) => partition.watermarkMs ?? [])
   return watermarks.length === 0 ? undefined : Math.min(...watermarks)
 }
 
 const lagOf = Effect.fnUntraced(function* (assembled: Assembled) {
   let lag = 0
-  for (const runner of assembled.stages[0]?.runners ?? []) lag += runner.lag(yield* runner.ends())
+  for (const seat of assembled.stages[0]?.seats ?? []) lag += seat.runner?.lag(yield* seat.ends) ?? 0
   return lag
 })
 
@@ -138,17 +169,20 @@ const resolveOptions = (job: Job, options: StartOptions): Settings => {
   if (atEnd !== "keep" && atEnd !== "close") fault(`atEnd must be "keep" or "close", got ${shown(atEnd)}`)
   const bounded = schedule.kind === "available-now" || schedule.kind === "once"
   if (atEnd === "close" && !bounded) fault('atEnd: "close" needs a trigger that ends: "available-now" or "once"')
-  if (options.failOnDataLoss !== undefined && typeof options.failOnDataLoss !== "boolean") fault("failOnDataLoss must be true or false")
+  for (const name of ["failOnDataLoss", "acceptLoss"] as const) {
+    if (options[name] !== undefined && typeof options[name] !== "boolean") fault(`${name} must be true or false`)
+  }
   for (const name of Object.keys(options)) {
     if (!optionNames.includes(name)) fault(`there is no option called ${name}: the options are ${optionNames.join(", ")}`)
   }
   failWithFaults("option-invalid", "start", faults)
   const connect = connectorOf(options.runtime)
-  const { failOnDataLoss = true } = options
-  return { plan: plan as Plan, query, schedule, close: atEnd === "close", limits: resolveLimits(options.limits), failOnDataLoss, connect }
+  const { failOnDataLoss = true, acceptLoss = false } = options
+  const limits = resolveLimits(options.limits)
+  return { plan: plan as Plan, query, schedule, close: atEnd === "close", limits, failOnDataLoss, acceptLoss, connect }
 }
 
-const optionNames = ["runtime", "trigger", "name", "atEnd", "limits", "failOnDataLoss"]
+const optionNames = ["runtime", "trigger", "name", "atEnd", "limits", "failOnDataLoss", "acceptLoss"]
 
 const topicNames = (plan: Plan): readonly string[] => [
   ...plan.outputs.map(({ name }) => name),

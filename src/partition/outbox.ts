@@ -64,7 +64,8 @@ export const checkOutputs = (stream: string, journaled: number, stored: number):
     return new KeyfoldError(
       "journal-behind-outputs",
       `${stream} holds output ${stored} of this partition, its journal knows only ${journaled}: the journal has lost its last turns. ` +
-        "Restore the journal, or start under another query name"
+        "Restore the journal, start under another query name, or go on from what the outputs hold with --accept-loss (acceptLoss: true): " +
+        "what was lost is then worked out and put out again"
     )
   }
   return new KeyfoldError(

@@ -14,7 +14,7 @@ import { KeyfoldError } from "../errors.ts"
 import { encodeWatermark } from "../model/envelope.ts"
 import type { WatermarkDeclaration } from "../model/operator.ts"
 import { TurnTooLarge } from "../model/outgoing.ts"
-import type { StoredRecord } from "../model/record.ts"
+import type { StoredRecord, TopicPartition } from "../model/record.ts"
 import { type Change, noTimeout, type Resident } from "../model/resident.ts"
 import type { Row } from "../model/row.ts"
 import { emptyOutbox, type KeyImage, type TurnClock } from "../model/turn.ts"
@@ -22,7 +22,7 @@ import { turnOutputBytesMax, turnTimeoutsMax } from "../options.ts"
 import { type Batch, countOf, halved } from "./batch.ts"
 import { type DueTimeouts, Gathering, noDue, noInitial, splitLate } from "./gathering.ts"
 import { Mishaps, TurnStopped } from "./mishaps.ts"
-import { checkOutputs, Numbering, outboxOf, writerOf } from "./outbox.ts"
+import { checkOutputs, Numbering, outboxOf, streamOf, writerOf } from "./outbox.ts"
 import type { PartitionEngine, PartitionInput, PartitionParts } from "./ports.ts"
 import { decodeProgress, encodeProgress, freshProgress, type InputPosition, type Progress } from "./progress.ts"
 import { screenBatch } from "./screening.ts"
@@ -106,17 +106,27 @@ export class Partition {
       const progress = decodeProgress(head.progress, inputs, this.#name)
       if (progress instanceof KeyfoldError) return yield* Effect.fail(progress)
       this.#progress = progress
-      this.#numbering = new Numbering(this.#writer, this.#progress.numbers)
     }
     for (const { revision, outbox } of head.unpublished) yield* publisher.publish(revision, outbox)
     if (head.unpublished.some(({ outbox }) => outbox.records.length > 0)) yield* publisher.settled()
-    for (const [stream, journaled] of Object.entries(this.#progress.numbers)) {
-      const cut = stream.lastIndexOf("/")
-      const stored = yield* publisher.lastNumber({ topic: stream.slice(0, cut), partition: Number(stream.slice(cut + 1)) })
-      const behind = checkOutputs(stream, journaled, stored)
-      if (behind !== undefined) return yield* Effect.fail(behind)
-    }
+    yield* this.#checkOutputs()
     this.#nextDueMs = (yield* journal.timeouts())?.first ?? Number.POSITIVE_INFINITY
+  })
+
+  /** P4, over everything that the stage may write: a journal that lost its first turns knows of none of it. */
+  readonly #checkOutputs = Effect.fnUntraced(function* (this: Partition) {
+    const { publisher, outputs, acceptLoss } = this.#parts
+    const { numbers } = this.#progress
+    const look = (of: TopicPartition) =>
+      Effect.map(publisher.lastNumber(of), (stored) => [streamOf(of.topic, of.partition), stored] as const)
+    const found = yield* Effect.forEach(outputs, look, { concurrency: looksAtOnce })
+    for (const [stream, stored] of found) {
+      const behind = checkOutputs(stream, numbers[stream] ?? 0, stored)
+      if (behind === undefined) continue
+      if (!acceptLoss || behind.code !== "journal-behind-outputs") return yield* Effect.fail(behind)
+      this.#progress = { ...this.#progress, numbers: { ...this.#progress.numbers, [stream]: stored } }
+    }
+    this.#numbering = new Numbering(this.#writer, this.#progress.numbers)
   })
 
   /** Whether something is due at this clock without new rows: a follow-up, a timeout, the initial state. */
@@ -195,6 +205,11 @@ export class Partition {
   readonly room = (): Effect.Effect<void, KeyfoldError> => this.#parts.publisher.room()
 
   readonly settled = (): Effect.Effect<void, KeyfoldError> => this.#parts.publisher.settled()
+
+  /** Whether everything that was committed is out. */
+  get isSettled(): boolean {
+    return this.#parts.publisher.isSettled()
+  }
 
   // ---- one turn
 
@@ -427,7 +442,6 @@ export class Partition {
     const starts: { topic: string; created: string; upstreamCount: number; position: number }[] = []
     for (const input of inputs) starts.push({ ...input, position: yield* input.startPosition() })
     this.#progress = { ...freshProgress(starts), nowMs: clockMs }
-    this.#numbering = new Numbering(this.#writer, {})
     this.#revision += 1
     yield* journal.commit({ revision: this.#revision, progress: encodeProgress(this.#progress), changes: [], outbox: emptyOutbox })
   })
@@ -438,6 +452,7 @@ export class Partition {
 }
 
 const watermarkMsEvery = 200
+const looksAtOnce = 64
 
 const noGroups: readonly Resident[] = []
 

@@ -27,6 +27,7 @@ export interface PartitionPublisher {
   readonly room: () => Effect.Effect<void, KeyfoldError>
   /** Completes when everything handed over so far is confirmed. */
   readonly settled: () => Effect.Effect<void, KeyfoldError>
+  readonly isSettled: () => boolean
   readonly lastNumber: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
 }
 
@@ -122,6 +123,10 @@ export interface PartitionParts {
   /** The partitions of the stage's topics; initial states go by it. */
   readonly partitions: number
   readonly inputs: readonly PartitionInput[]
+  /** Every partition of every topic that the stage may write: recovery looks at them all (P4). */
+  readonly outputs: readonly TopicPartition[]
+  /** Go on from what the outputs hold when the journal has lost its last turns (P4). */
+  readonly acceptLoss: boolean
   /** Where late rows go that are dropped here, by input topic. */
   readonly lateSinks: ReadonlyMap<string, TopicDefinition | ForeachDefinition>
   readonly journal: PartitionJournal

@@ -4,17 +4,20 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { KeyfoldError } from "../errors.ts"
+import * as Option from "effect/Option"
+import type { KeyfoldError } from "../errors.ts"
 import { type InputClock, idleWatermark } from "../model/event-clock.ts"
-import type { StoredRecord, TopicPartition } from "../model/record.ts"
+import type { ReadPosition, StoredRecord, TopicPartition } from "../model/record.ts"
 import type { Limits } from "../options.ts"
 import type { Batch } from "./batch.ts"
+import type { PartitionNews } from "./membership.ts"
 import type { Partition } from "./partition.ts"
 import type { PartitionInput } from "./ports.ts"
 import type { StageClock } from "./stage-clock.ts"
 
 /** What a runner needs of the source. */
 export interface RunnerSource {
+  readonly check: (of: TopicPartition, at: ReadPosition) => Effect.Effect<void, KeyfoldError>
   readonly read: (
     request: TopicPartition & { readonly after: number; readonly countMax: number; readonly bytesMax: number }
   ) => Effect.Effect<readonly StoredRecord[], KeyfoldError>
@@ -32,6 +35,8 @@ export interface RunnerParts {
   readonly failOnDataLoss: boolean
   readonly ownClock: StageClock
   readonly outgoingClock: StageClock
+  /** Tells other processes how far the partition has come. */
+  readonly post: (news: Omit<PartitionNews, "phase">) => void
   /** The `withWatermark` behind the stage: how long it may put nothing out before the next stage no longer waits for it. */
   readonly outgoingIdleAfterMs: number | undefined
 }
@@ -40,6 +45,8 @@ export interface RunnerParts {
 export type Ends = readonly number[]
 
 const waitMsMax = 3_600_000
+const askMsEvery = 1_000
+const askMsMax = 1_000
 const siblingsMsEvery = 200
 const restingMoveMsEvery = 2_000
 const trimEvery = 8_192
@@ -47,7 +54,9 @@ const trimMsEvery = 5_000
 
 export class Runner {
   readonly #parts: RunnerParts
-  readonly #silentSince: number[]
+  /** Since when each input has had nothing new; undefined: nobody knows (P23). */
+  readonly #silentSince: (number | undefined)[]
+  readonly #askedAtMs: number[]
   #outgoingSilentSince = 0
   #outgoingNewest: number | null = null
   #outgoingIdle = false
@@ -55,10 +64,12 @@ export class Runner {
   #trimmed = 0
   #trimmedAtMs = Number.NEGATIVE_INFINITY
   #busy = false
+  #settledPositions: readonly number[] = []
 
   constructor(parts: RunnerParts, startedAtMs: number) {
     this.#parts = parts
-    this.#silentSince = parts.partition.inputs.map(() => startedAtMs)
+    this.#silentSince = parts.partition.inputs.map(() => undefined)
+    this.#askedAtMs = parts.partition.inputs.map(() => Number.NEGATIVE_INFINITY)
     this.#outgoingSilentSince = startedAtMs
   }
 
@@ -70,13 +81,6 @@ export class Runner {
   get isBusy(): boolean {
     return this.#busy
   }
-
-  /** The end of every input as it is now. */
-  readonly ends = Effect.fnUntraced(function* (this: Runner) {
-    const ends: number[] = []
-    for (const input of this.partition.inputs) ends.push(yield* this.#parts.source.lastPosition(this.#place(input)))
-    return ends
-  })
 
   /** How many records lie before the ends. */
   lag(ends: Ends): number {
@@ -90,11 +94,11 @@ export class Runner {
     const nowMs = yield* Clock.currentTimeMillis
     const hasRows = batch.some((records) => records.length > 0)
     if (!hasRows && !this.partition.needsTurn(nowMs)) return false
-    batch.forEach((records, index) => {
+    for (const [index, records] of batch.entries()) {
       if (records.length > 0) this.#silentSince[index] = nowMs
       // A busy input does not wait for one that is idle (W6).
-      else if (this.#isFallingIdle(index, nowMs, this.#isAtEnd(index, ends))) this.partition.setIdle(index, true)
-    })
+      else if (yield* this.#fallsIdle(index, nowMs, this.#isAtEnd(index, ends))) this.partition.setIdle(index, true)
+    }
     this.#busy = true
     yield* this.partition.turn(hasRows ? batch : [], nowMs)
     this.#busy = false
@@ -111,7 +115,7 @@ export class Runner {
   readonly idle = Effect.fnUntraced(function* (this: Runner, how: { readonly atOnce: boolean; readonly lazily: boolean }) {
     const nowMs = yield* Clock.currentTimeMillis
     yield* this.#trim(how.atOnce || nowMs - this.#trimmedAtMs >= trimMsEvery ? 1 : trimEvery)
-    const restingMs = this.#restingWatermark(nowMs, how.atOnce)
+    const restingMs = yield* this.#restingWatermark(nowMs, how.atOnce)
     this.tell(nowMs)
     let moved = false
     if (!how.lazily || this.#isWorthAMove(restingMs, nowMs)) {
@@ -150,15 +154,19 @@ export class Runner {
 
   /** Tells the siblings where this partition is. */
   tell(nowMs: number): void {
-    const { partition, index, ownClock, outgoingClock } = this.#parts
+    const { partition, index, ownClock, outgoingClock, post } = this.#parts
     const { watermarkMs, outgoingWatermarkMs, outgoingNewestMs } = partition.progress
-    ownClock.tell(index, { watermarkMs, idle: partition.isIdle, shown: partition.hasShown })
+    const own = { watermarkMs, idle: partition.isIdle, shown: partition.hasShown }
+    ownClock.tell(index, own)
     if (outgoingNewestMs !== this.#outgoingNewest) {
       this.#outgoingNewest = outgoingNewestMs
       this.#outgoingSilentSince = nowMs
       this.#outgoingIdle = false
     }
-    outgoingClock.tell(index, { watermarkMs: outgoingWatermarkMs, idle: this.#outgoingIdle, shown: outgoingNewestMs !== null })
+    const outgoing = { watermarkMs: outgoingWatermarkMs, idle: this.#outgoingIdle, shown: outgoingNewestMs !== null }
+    outgoingClock.tell(index, outgoing)
+    if (partition.isSettled) this.#settledPositions = partition.progress.positions.map(({ position }) => position)
+    post({ own, outgoing, positions: this.#settledPositions })
   }
 
   // ---- inside
@@ -191,18 +199,12 @@ export class Runner {
     return batch as Batch
   })
 
-  /** P3, at recovery: a position beyond the end says that the log has lost records, or is another one. */
-  readonly guard = Effect.fnUntraced(function* (this: Runner) {
+  /** P3, at recovery: are the logs still those that the positions were read from? */
+  readonly guard = Effect.fnUntraced(function* (this: Runner, nowMs: number) {
     for (const [index, input] of this.partition.inputs.entries()) {
-      const { topic, partition } = this.#place(input)
-      const last = yield* this.#parts.source.lastPosition({ topic, partition })
-      const position = this.partition.progress.positions[index]?.position ?? 0
-      if (position <= last) continue
-      const message = `${topic}/${partition} ends at position ${last}, but the job has read up to ${position}: records are gone`
-      yield* this.#skipGap(
-        index,
-        new KeyfoldError("source-gap", `${message}. Restore the log, or start with failOnDataLoss: false to go on from its end`)
-      )
+      const at = this.partition.progress.positions[index] as ReadPosition
+      yield* Effect.catch(this.#parts.source.check(this.#place(input), at), (error) => this.#skipGap(index, error))
+      if (input.time !== undefined) yield* this.#askSilence(index, nowMs, input.time.idleAfterMs)
     }
   })
 
@@ -211,10 +213,12 @@ export class Runner {
     const { failOnDataLoss, source, partition } = this.#parts
     if (failOnDataLoss || error.code !== "source-gap") return yield* Effect.fail(error)
     const place = this.#place(partition.inputs[index] as PartitionInput)
-    const after = (partition.progress.positions[index] as { position: number }).position
+    const { position: after, created } = partition.progress.positions[index] as ReadPosition
+    const isAnother = created !== (partition.inputs[index] as PartitionInput).created
     const last = yield* source.lastPosition(place)
-    const target = after > last ? last : yield* source.positionBefore(place, Number.NEGATIVE_INFINITY)
-    if (target === after) return yield* Effect.fail(error)
+    const first = yield* source.positionBefore(place, Number.NEGATIVE_INFINITY)
+    const target = after > last && !isAnother ? last : first
+    if (target === after && !isAnother) return yield* Effect.fail(error)
     yield* partition.skipTo(index, target)
     return target
   })
@@ -234,10 +238,10 @@ export class Runner {
    * Where the watermark belongs while the inputs rest. Inputs fall idle in the order in which they fell silent, so that it does not matter
    * how often somebody looks.
    */
-  #restingWatermark(nowMs: number, atOnce: boolean): number {
+  readonly #restingWatermark = Effect.fnUntraced(function* (this: Runner, nowMs: number, atOnce: boolean) {
     const { partition, ownClock } = this.#parts
     let restingMs = partition.shownWatermarkMs
-    for (const index of this.#fallingIdle(nowMs, atOnce)) {
+    for (const index of yield* this.#fallingIdle(nowMs, atOnce)) {
       partition.setIdle(index, true)
       restingMs = Math.max(restingMs, partition.shownWatermarkMs)
     }
@@ -250,19 +254,39 @@ export class Runner {
       return time?.advanceWhenIdle === true ? (idleWatermark(clock, time, nowMs) ?? 0) : 0
     })
     return Math.max(restingMs, ...idling)
-  }
+  })
 
-  #fallingIdle(nowMs: number, atOnce: boolean): number[] {
-    const since = (index: number): number => this.#silentSince[index] as number
-    return this.partition.inputs
-      .flatMap((_, index) => (this.#isFallingIdle(index, nowMs, atOnce) ? [index] : []))
-      .toSorted((left, right) => since(left) - since(right))
-  }
+  readonly #fallingIdle = Effect.fnUntraced(function* (this: Runner, nowMs: number, atOnce: boolean) {
+    const since = (index: number): number => this.#silentSince[index] ?? nowMs
+    const falling: number[] = []
+    for (const index of this.partition.inputs.keys()) if (yield* this.#fallsIdle(index, nowMs, atOnce)) falling.push(index)
+    return falling.toSorted((left, right) => since(left) - since(right))
+  })
 
-  #isFallingIdle(index: number, nowMs: number, atOnce: boolean): boolean {
+  readonly #fallsIdle = Effect.fnUntraced(function* (this: Runner, index: number, nowMs: number, atOnce: boolean) {
     const time = this.partition.inputs[index]?.time
-    return time !== undefined && (atOnce || nowMs - (this.#silentSince[index] as number) > time.idleAfterMs)
-  }
+    if (time === undefined) return false
+    if (atOnce) return true
+    yield* this.#askSilence(index, nowMs, time.idleAfterMs)
+    return nowMs - (this.#silentSince[index] ?? nowMs) > time.idleAfterMs
+  })
+
+  /**
+   * P23: an input is silent from when its leader first says that nothing is behind the position. It is asked again and again, and at last
+   * when idleness would follow, because during an outage nobody knows: doubt is not silence.
+   */
+  readonly #askSilence = Effect.fnUntraced(function* (this: Runner, index: number, nowMs: number, idleAfterMs: number) {
+    const since = this.#silentSince[index]
+    const isDue = since !== undefined && nowMs - since > idleAfterMs
+    if (!isDue && since !== undefined && nowMs - (this.#askedAtMs[index] as number) < Math.max(askMsEvery, idleAfterMs / 4)) return
+    if (isDue && this.#askedAtMs[index] === nowMs) return
+    this.#askedAtMs[index] = nowMs
+    const place = this.#place(this.partition.inputs[index] as PartitionInput)
+    const asked = Effect.catch(this.#parts.source.lastPosition(place), () => Effect.succeed(Number.NaN))
+    const last = Option.getOrElse(yield* Effect.timeoutOption(asked, askMsMax), () => Number.NaN)
+    if (last !== this.partition.progress.positions[index]?.position) this.#silentSince[index] = undefined
+    else this.#silentSince[index] ??= nowMs
+  })
 
   /** In a bounded run, an input that has been read to its end is idle. */
   #isAtEnd(index: number, ends: Ends | undefined): boolean {
@@ -293,7 +317,8 @@ export class Runner {
     if (partition.timesByProcessing) wakeAtMs = Math.min(wakeAtMs, partition.nextDueMs + 1)
     partition.inputs.forEach(({ time }, index) => {
       if (time === undefined) return
-      const idleAtMs = (this.#silentSince[index] as number) + time.idleAfterMs + 1
+      const since = this.#silentSince[index]
+      const idleAtMs = since === undefined ? nowMs + askMsEvery : since + time.idleAfterMs + 1
       wakeAtMs = Math.min(wakeAtMs, idleAtMs > nowMs ? idleAtMs : nowMs + siblingsMsEvery)
     })
     if (this.#parts.outgoingIdleAfterMs !== undefined) wakeAtMs = Math.min(wakeAtMs, nowMs + siblingsMsEvery)

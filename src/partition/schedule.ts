@@ -9,29 +9,37 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { KeyfoldError } from "../errors.ts"
+import type { RunPhase } from "./membership.ts"
 import type { Ends, Runner } from "./runner.ts"
+import type { Seat, Tenure } from "./seat.ts"
 
 export type Schedule = { readonly kind: "continuous" | "available-now" | "once" } | { readonly kind: "every"; readonly everyMs: number }
 
-export interface StageRunners {
+/** The partitions of one stage, wherever they are. */
+export interface StageSeats {
   readonly name: string
   /** Whether it reads an internal topic: its end is known only when the stage before has ended. */
   readonly internal: boolean
-  readonly runners: readonly Runner[]
+  readonly seats: readonly Seat[]
 }
+
+/** The runners of the partitions that this process holds now. */
+export const runnersOf = (stage: StageSeats): readonly Runner[] => stage.seats.flatMap((seat) => seat.runner ?? [])
 
 /** Runs until stopped; a bounded schedule until its end. `stopped` is looked at between turns. */
 export const runSchedule = (
-  stages: readonly StageRunners[],
+  stages: readonly StageSeats[],
   schedule: Schedule,
   options: { readonly close: boolean; readonly stopped: () => boolean }
 ): Effect.Effect<void, KeyfoldError> => {
   const { stopped } = options
-  if (schedule.kind === "continuous") return together(stages.flatMap(({ runners }) => runners.map((runner) => continuous(runner, stopped))))
-  if (schedule.kind === "every")
-    return together(stages.flatMap(({ runners }) => runners.map((runner) => ticking(runner, schedule.everyMs, stopped))))
+  const forever = (task: Task) => together(stages.flatMap(({ seats }) => seats.map((seat) => seat.perform(task, () => false))))
+  if (schedule.kind === "continuous") return forever((runner, tenure) => continuous(runner, tenure, stopped))
+  if (schedule.kind === "every") return forever((runner, tenure) => ticking(runner, tenure, { everyMs: schedule.everyMs, stopped }))
   return bounded(stages, { once: schedule.kind === "once", ...options })
 }
+
+type Task = (runner: Runner, tenure: Tenure) => Effect.Effect<void, KeyfoldError>
 
 const resting = { atOnce: false, lazily: true }
 const finished = { atOnce: true, lazily: false }
@@ -40,50 +48,77 @@ const together = (runs: readonly Effect.Effect<void, KeyfoldError>[]): Effect.Ef
   Effect.all(runs, { concurrency: "unbounded", discard: true })
 
 /** The wait is the one place where a continuous partition is interrupted: a turn that has begun ends. */
-const continuous = Effect.fnUntraced(function* (runner: Runner, stopped: () => boolean) {
-  while (!stopped()) {
+const continuous = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, stopped: () => boolean) {
+  while (!stopped() && !tenure.isOver) {
     if (yield* Effect.uninterruptible(runner.step())) continue
     if (yield* Effect.uninterruptible(runner.idle(resting))) continue
-    yield* runner.wait()
+    yield* Effect.raceFirst(runner.wait(), tenure.over)
   }
 })
 
 /** Everything that is there at a tick, and everything that is due. */
-export const drain = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefined, stopped: () => boolean) {
+const drain = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefined, stopped: () => boolean) {
   while (!stopped() && (yield* Effect.uninterruptible(runner.step(ends)))) {
     // Each step ends in a commit, which lets others run.
   }
 })
 
-const ticking = Effect.fnUntraced(function* (runner: Runner, everyMs: number, stopped: () => boolean) {
+const ticking = Effect.fnUntraced(function* (
+  runner: Runner,
+  tenure: Tenure,
+  options: { readonly everyMs: number; readonly stopped: () => boolean }
+) {
+  const { everyMs } = options
+  const stopped = () => tenure.isOver || options.stopped()
   let tickAtMs = yield* Clock.currentTimeMillis
   while (!stopped()) {
     yield* drain(runner, undefined, stopped)
     yield* Effect.uninterruptible(runner.idle(resting))
     const nowMs = yield* Clock.currentTimeMillis
     tickAtMs += everyMs * Math.max(1, Math.ceil((nowMs - tickAtMs) / everyMs))
-    yield* Effect.sleep(Math.min(tickAtMs - nowMs, everyMs))
+    yield* Effect.raceFirst(Effect.sleep(Math.min(tickAtMs - nowMs, everyMs)), tenure.over)
   }
 })
 
 /** A function that arms a timeout in every timeout call would close for ever. */
 const closeRoundsMax = 10_000
 
+/** Stage by stage, phase by phase: each begins when every partition, wherever it is, has come through the one before. */
 const bounded = Effect.fnUntraced(function* (
-  stages: readonly StageRunners[],
+  stages: readonly StageSeats[],
   options: { readonly once: boolean; readonly close: boolean; readonly stopped: () => boolean }
 ) {
   const { once, close, stopped } = options
-  const startEnds = yield* Effect.all(
-    stages.map(({ runners, internal }) => (internal ? Effect.succeed([]) : Effect.all(runners.map((runner) => runner.ends()))))
-  )
-  for (const [index, { runners, internal }] of stages.entries()) {
-    const ends = internal ? yield* Effect.all(runners.map((runner) => runner.ends())) : startEnds[index]
-    yield* together(runners.map((runner, place) => (once ? oneTurn(runner, ends?.[place]) : toTheEnd(runner, ends?.[place], stopped))))
+  const endsOf = ({ seats }: StageSeats) =>
+    Effect.all(
+      seats.map((seat) => seat.ends),
+      { concurrency: "unbounded" }
+    )
+  const startEnds = yield* Effect.all(stages.map((stage) => (stage.internal ? Effect.succeed([]) : endsOf(stage))))
+  for (const [index, stage] of stages.entries()) {
+    const ends = stage.internal ? yield* endsOf(stage) : (startEnds[index] as readonly Ends[])
+    const phase = (to: RunPhase, task: (runner: Runner, tenure: Tenure, place: number) => Effect.Effect<void, KeyfoldError>) =>
+      together(
+        stage.seats.map((seat, place) =>
+          seat.perform(
+            (runner, tenure) =>
+              Effect.andThen(
+                task(runner, tenure, place),
+                Effect.sync(() => seat.reach(to))
+              ),
+            () => seat.isElsewhereAt(to)
+          )
+        )
+      )
+    const isOver = (tenure: Tenure) => () => stopped() || tenure.isOver
+    yield* phase("read", (runner, tenure, place) =>
+      once ? oneTurn(runner, ends[place]) : toTheEnd(runner, ends[place] as Ends, isOver(tenure))
+    )
     // Whoever finished early rests at what the others had reached by then; now that all rest, once more.
-    if (!once) for (const runner of runners) yield* runner.idle(finished)
-    if (close && !stopped()) for (const runner of runners) yield* closeAll(runner, stopped)
-    for (const runner of runners) yield* runner.partition.settled()
+    yield* phase("rested", (runner) => (once ? Effect.void : Effect.asVoid(Effect.uninterruptible(runner.idle(finished)))))
+    yield* phase("closed", (runner, tenure) =>
+      Effect.andThen(close && !stopped() ? closeAll(runner, isOver(tenure)) : Effect.void, runner.partition.settled())
+    )
   }
 })
 
@@ -92,10 +127,17 @@ const oneTurn = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefi
   yield* runner.partition.sendWatermark(yield* Clock.currentTimeMillis, true)
 })
 
-const toTheEnd = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefined, stopped: () => boolean) {
+const toTheEnd = Effect.fnUntraced(function* (runner: Runner, ends: Ends, stopped: () => boolean) {
   yield* drain(runner, ends, stopped)
+  // A source that cannot be reached for a while answers nothing (I8).
+  while (!stopped() && runner.lag(ends) > 0) {
+    yield* Effect.raceFirst(runner.wait(), Effect.sleep(lookMsEvery))
+    yield* drain(runner, ends, stopped)
+  }
   if (!stopped()) yield* Effect.uninterruptible(runner.idle(finished))
 })
+
+const lookMsEvery = 200
 
 const closeAll = Effect.fnUntraced(function* (runner: Runner, stopped: () => boolean) {
   for (let round = 0; !stopped(); round++) {

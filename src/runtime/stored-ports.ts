@@ -13,5 +13,6 @@ export const storedPorts = (store: Store, options: { readonly foreignStreams: bo
   journal: makeStoredJournal(store, makeStoredOutlet(store)),
   ownership: makeStoredOwnership(store),
   membership: alone,
-  foreignStreams: options.foreignStreams
+  foreignStreams: options.foreignStreams,
+  isPassing: () => false
 })

@@ -70,6 +70,7 @@ export const makeDelivery = Effect.fnUntraced(function* (parts: DeliveryParts) {
     publish,
     room: () => until(parts.turnsInFlightMax - 1),
     settled: () => until(0),
+    isSettled: () => open === 0,
     failed: Deferred.await(failed),
     lastNumber: parts.lastNumber
   }

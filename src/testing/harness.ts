@@ -17,6 +17,7 @@ import { definitionOf, type Source, type StreamDefinition, type Topic, type Topi
 import { type Limits, resolveLimits } from "../options.ts"
 import type { CommittedTurn } from "../partition/ports.ts"
 import { encodeProgress, freshProgress } from "../partition/progress.ts"
+import { runnersOf } from "../partition/schedule.ts"
 import { deadLetterTopicName, type Plan } from "../plan.ts"
 import { FaultList, planInitialState } from "../plan-parts.ts"
 import { connectorOf, type Ports } from "../ports.ts"
@@ -138,6 +139,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
       ports: this.#ports,
       limits: testLimits,
       failOnDataLoss: true,
+      acceptLoss: false,
       observer,
       snapshot
     })
@@ -158,7 +160,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
   }
 
   get watermark(): number | undefined {
-    return this.#assembled?.stages.at(-1)?.runners[0]?.partition.watermarkMs
+    return this.#assembled?.stages.at(-1)?.seats[0]?.runner?.partition.watermarkMs
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -194,8 +196,8 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
 
   /** Every stage, in order, until nothing is left to do at this clock. */
   readonly #toRest = Effect.fnUntraced(function* (this: TestBench<In, Out, K, S>) {
-    for (const { runners } of this.#assembled?.stages ?? []) {
-      for (const runner of runners) {
+    for (const stage of this.#assembled?.stages ?? []) {
+      for (const runner of runnersOf(stage)) {
         while (yield* runner.step()) {
           // The first step takes all that is there; what follows are timeouts that fell due meanwhile.
         }
