@@ -8,6 +8,7 @@ export default defineConfig({
   ssr: { resolve: { conditions: ["keyfold-source"] } },
   test: {
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
+    globalSetup: ["test/servers/global-setup.ts"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]]
