@@ -11,6 +11,7 @@ import type { StoredRecord } from "../src/model/record.ts"
 import { Row } from "../src/model/row.ts"
 import type { StagePlan } from "../src/model/stage.ts"
 import { emptyOutbox } from "../src/model/turn.ts"
+import { payloadBytesMax } from "../src/options.ts"
 import { Partition } from "../src/partition/partition.ts"
 import { Outgoing } from "../src/sink/outgoing.ts"
 import { makeContext } from "../src/telemetry/context.ts"
@@ -74,6 +75,7 @@ export const benchPartition = (
     partition: 0,
     internalTopic: "",
     keepsStamped: false,
+    payloadBytesMax,
     snapshot: undefined
   })
   const id = { query: "bench", stage: "bench", partition: 0 }
@@ -95,6 +97,9 @@ export const benchPartition = (
         upstreamCount: 0
       }
     ],
+    outputs: [],
+    payloadBytesMax,
+    acceptLoss: false,
     lateSinks: new Map(),
     journal: {
       open: () => Effect.succeed({ revision: 0, progress: undefined, unpublished: [] }),
@@ -103,7 +108,13 @@ export const benchPartition = (
       timeouts: () => Effect.succeed(undefined),
       commit: () => Effect.succeed(emptyOutbox)
     },
-    publisher: { publish: () => Effect.void, room: () => Effect.void, settled: () => Effect.void, lastNumber: () => Effect.succeed(0) },
+    publisher: {
+      publish: () => Effect.void,
+      room: () => Effect.void,
+      settled: () => Effect.void,
+      isSettled: () => true,
+      lastNumber: () => Effect.succeed(0)
+    },
     outgoing,
     residents,
     engine: (host) => new Activation(stage.actor as NonNullable<StagePlan["actor"]>, { retries: 0, residents, host }),

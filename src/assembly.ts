@@ -172,6 +172,7 @@ const assemblePartition = Effect.fnUntraced(function* (
     partition: index,
     internalTopic: downstream?.topic ?? "",
     keepsStamped: plan.lateTopics.size > 0,
+    payloadBytesMax: ports.payloadBytesMax,
     snapshot: assembly.snapshot
   })
   const residents = new Residents(share)
@@ -188,6 +189,7 @@ const assemblePartition = Effect.fnUntraced(function* (
     inputs,
     outputs: outputsOf(assembly, place),
     acceptLoss: assembly.acceptLoss,
+    payloadBytesMax: ports.payloadBytesMax,
     lateSinks: new Map(
       stage.inputs.flatMap((input) => lateSinkOf(plan, input).map((sink) => [topics.nameOf(stage, input), sink] as const))
     ),

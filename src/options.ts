@@ -35,6 +35,9 @@ export const limitRules = {
 /** What a turn may write at most (P7): above it the turn is discarded and runs again with half the records. */
 export const turnOutputBytesMax = 16 * mebibyte
 
+/** What one record may hold at most, where no server has a smaller limit. */
+export const payloadBytesMax = 8 * mebibyte
+
 /** Timeouts that one turn fires at most; more go into further turns at the same clock and watermark (P22). */
 export const turnTimeoutsMax = 4_096
 

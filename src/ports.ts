@@ -22,6 +22,8 @@ export interface Ports {
   readonly membership: Membership["Service"]
   /** Whether a `stream()` source can be read; without servers only as a topic of its name, for tests. */
   readonly foreignStreams: boolean
+  /** Bytes that one record may have. */
+  readonly payloadBytesMax: number
   /** Whether a fault passes by itself, so that a partition that it stopped is taken over again (P11): outages and lost leases, with servers. */
   readonly isPassing: (error: KeyfoldError) => boolean
 }

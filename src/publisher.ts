@@ -11,7 +11,6 @@ import { partitionsDefault, type Topic, type TopicDefinition } from "./model/top
 import { resolveLimits } from "./options.ts"
 import { topicDefinition } from "./plan-names.ts"
 import { connectorOf, type Ports, type Runtime } from "./ports.ts"
-import { payloadBytesMax } from "./sink/outgoing.ts"
 import type { TopicDescription } from "./source/source.ts"
 
 /**
@@ -147,6 +146,7 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
 
   #add(partition: number, payload: Uint8Array): Promise<void> {
     if (this.#closed) throw new KeyfoldError("unsupported-operation", `the publisher of ${this.#topic.name} is closed`)
+    const { payloadBytesMax } = this.#open.ports
     if (payload.byteLength > payloadBytesMax) {
       throw new KeyfoldError(
         "encode-failed",

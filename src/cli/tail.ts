@@ -1,6 +1,7 @@
 /** `keyfold tail`: prints a topic as lines of JSON, no faster than stdout takes them. A record that cannot be decoded stops nothing. */
 import { type Topic, topic } from "../index.ts"
 import { type DeadLetter, encodeDeadLetter } from "../model/dead-letter.ts"
+import { payloadBytesMax } from "../options.ts"
 import { type RawRecord, readRaw } from "../read.ts"
 import { embedded } from "../runtime/embedded.ts"
 import { type Catalog, topicOf, topicToRead } from "./catalog.ts"
@@ -35,7 +36,7 @@ const deadLetters = (name: string): Topic<unknown> =>
     codec: {
       contentType: "application/json",
       fingerprint: "json/1",
-      encode: encodeDeadLetter,
+      encode: (letter) => encodeDeadLetter(letter, { brief: false, bytesMax: payloadBytesMax }),
       decode: (bytes) => JSON.parse(Buffer.from(bytes).toString("utf8")) as DeadLetter
     },
     key: (letter) => (letter.key ?? null) as string

@@ -20,7 +20,7 @@ export interface DeadLetter {
   readonly position?: number
   readonly publishedAt?: number
   /** The original payload, base64; at most the first 512 KiB of it. None for a row that was re-keyed: the source's record has it. */
-  readonly bytes?: string
+  readonly bytes?: string | undefined
   /** The payload's whole size, when `bytes` is cut short. */
   readonly bytesTotal?: number
 }
@@ -65,13 +65,18 @@ const placeOf = ({ record, origin }: DeadLetterParts): Partial<DeadLetter> => {
 }
 
 /**
- * A value that JSON cannot hold, or that is too large, is left out: the letter itself must always be written. `brief`: without value and
- * bytes, because the turn has a great many of them; the record is still where the letter says.
+ * A value that JSON cannot hold, or that is too large, is left out, and so is what else does not fit into a record: the letter itself must
+ * always be written. `brief`: without value and bytes, because the turn has a great many of them; the record is still where the letter says.
  */
-export const encodeDeadLetter = (letter: DeadLetter, brief = false): Uint8Array => {
+export const encodeDeadLetter = (letter: DeadLetter, limits: { readonly brief: boolean; readonly bytesMax: number }): Uint8Array => {
   const { value, ...rest } = letter
-  if (brief) return Buffer.from(JSON.stringify({ ...rest, bytes: undefined }), "utf8")
-  return Buffer.from(JSON.stringify(fitsJson(value) ? letter : rest), "utf8")
+  const short: DeadLetter = { ...rest, bytes: undefined }
+  const versions = limits.brief ? [] : fitsJson(value) ? [letter, rest] : [rest]
+  for (const version of [...versions, short]) {
+    const encoded = Buffer.from(JSON.stringify(version), "utf8")
+    if (encoded.byteLength <= limits.bytesMax) return encoded
+  }
+  return Buffer.from(JSON.stringify({ ...short, key: undefined }), "utf8")
 }
 
 const fitsJson = (value: unknown): boolean => {

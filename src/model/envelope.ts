@@ -1,11 +1,12 @@
 /**
  * What travels through an internal topic: a row with its key and event time, or a watermark of one upstream partition (P24).
  *
- *   byte 0       1: row, 2: watermark
+ *   byte 0       1: row, 2: watermark, 3: batch
  *   row          f64 event time (NaN: none) · u32 key length · key text, UTF-8 · origin · u32 length of `stamped` · stamped · value
  *                (origin: u8 length of its topic, 0: none · topic · u32 partition · f64 position · f64 published at)
  *                (`stamped`: what the event time was read from, for a late topic; length 0: none, 2^32 - 1: the value itself)
  *   watermark    f64 watermark · u32 upstream partition
+ *   batch        for each of its envelopes: u32 length · envelope. What a turn puts into one partition travels together, as one record
  *
  * All numbers little-endian. Values are in Node's structured-clone format (`node:v8`), because rows between two stages have no codec: what
  * JSON would change in silence (dates, maps, NaN, undefined) arrives as it left.
@@ -33,6 +34,7 @@ export interface WatermarkEnvelope {
 
 const rowKind = 1
 const watermarkKind = 2
+const batchKind = 3
 const headBytes = 1 + 8 + 4
 const placeBytes = 4 + 8 + 8
 const sameAsValue = 0xffffffff
@@ -84,6 +86,36 @@ export const encodeWatermark = (watermark: Omit<WatermarkEnvelope, "kind">): Uin
   bytes.writeDoubleLE(watermark.watermarkMs, 1)
   bytes.writeUInt32LE(watermark.upstream, 9)
   return bytes
+}
+
+/** One record for several envelopes; a single one stays as it is. */
+export const encodeBatch = (envelopes: readonly Uint8Array[]): Uint8Array => {
+  const [first] = envelopes
+  if (first !== undefined && envelopes.length === 1) return first
+  const bytes = Buffer.allocUnsafeSlow(envelopes.reduce((size, envelope) => size + 4 + envelope.byteLength, 1))
+  bytes[0] = batchKind
+  let at = 1
+  for (const envelope of envelopes) {
+    at = bytes.writeUInt32LE(envelope.byteLength, at)
+    bytes.set(envelope, at)
+    at += envelope.byteLength
+  }
+  return bytes
+}
+
+/** Every envelope of a record, in order. Throws `decode-failed` on bytes that no keyfold has written. */
+export const decodeEnvelopes = (payload: Uint8Array): (RowEnvelope | WatermarkEnvelope)[] => {
+  if (payload[0] !== batchKind) return [decodeEnvelope(payload)]
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
+  const envelopes: (RowEnvelope | WatermarkEnvelope)[] = []
+  for (let at = 1; at < bytes.length; ) {
+    const start = at + 4
+    const end = start <= bytes.length ? start + bytes.readUInt32LE(at) : Number.POSITIVE_INFINITY
+    if (end > bytes.length) throw new KeyfoldError("decode-failed", "not a record of an internal topic: a batch that is cut off")
+    envelopes.push(decodeEnvelope(bytes.subarray(start, end)))
+    at = end
+  }
+  return envelopes
 }
 
 /** Throws `decode-failed` on bytes that no keyfold has written. */

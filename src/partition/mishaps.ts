@@ -23,7 +23,7 @@ export class TurnStopped extends Error {
 }
 
 export class Mishaps {
-  readonly #parts: Pick<PartitionParts, "stage" | "onError" | "outgoing" | "deadLetterTopic" | "lateSinks">
+  readonly #parts: Pick<PartitionParts, "stage" | "onError" | "outgoing" | "deadLetterTopic" | "payloadBytesMax" | "lateSinks">
   #rows: readonly Row[] = []
   /** By key; made when the first call of a turn fails. */
   #rowsByKey: Map<KeyText, Row[]> | undefined
@@ -31,7 +31,7 @@ export class Mishaps {
   #bad = 0
   #dropped = 0
 
-  constructor(parts: Pick<PartitionParts, "stage" | "onError" | "outgoing" | "deadLetterTopic" | "lateSinks">) {
+  constructor(parts: Pick<PartitionParts, "stage" | "onError" | "outgoing" | "deadLetterTopic" | "payloadBytesMax" | "lateSinks">) {
     this.#parts = parts
   }
 
@@ -89,7 +89,7 @@ export class Mishaps {
 
   /** `stopCode` is what the query stops with under "stop". */
   #bury(parts: DeadLetterParts, stopCode: ErrorCode): void {
-    const { onError, outgoing, deadLetterTopic } = this.#parts
+    const { onError, outgoing, deadLetterTopic, payloadBytesMax } = this.#parts
     this.#bad += 1
     if (onError === "drop") return
     const letter = deadLetterOf(parts)
@@ -99,7 +99,7 @@ export class Mishaps {
       const message = `the stage ${letter.stage} failed${where}: ${letter.message}`
       throw new TurnStopped(new KeyfoldError(stopCode, message, { cause: parts.thrown }))
     }
-    const payload = encodeDeadLetter(letter, this.#letterBytes > letterBytesMax)
+    const payload = encodeDeadLetter(letter, { brief: this.#letterBytes > letterBytesMax, bytesMax: payloadBytesMax })
     this.#letterBytes += payload.byteLength
     outgoing.appendOwn({ topic: deadLetterTopic, partition: 0, payload })
   }

@@ -1,6 +1,7 @@
 /** Numbers a turn's records, densely per writer and destination partition, and makes the exact records that will be published. */
 import { createHash } from "node:crypto"
 import { KeyfoldError } from "../errors.ts"
+import { encodeBatch } from "../model/envelope.ts"
 import type { PendingDelivery, PendingRecord } from "../model/outgoing.ts"
 import { type NewRecord, noHeaders } from "../model/record.ts"
 import type { Delivery, Outbox } from "../model/turn.ts"
@@ -37,14 +38,48 @@ export class Numbering {
   }
 }
 
+/** Rows for the next stage travel in batches: one record, one number. */
 export const outboxOf = (
   pending: { readonly records: readonly PendingRecord[]; readonly deliveries: readonly PendingDelivery[] },
   numbering: Numbering,
-  publishedAt: number
-): Outbox => ({
-  records: pending.records.map((record) => numbering.number(record, publishedAt)),
-  deliveries: groupDeliveries(pending.deliveries)
-})
+  how: { readonly publishedAt: number; readonly internalTopic: string | undefined; readonly payloadBytesMax: number }
+): Outbox => {
+  const { publishedAt, internalTopic } = how
+  const records: NewRecord[] = []
+  const open = new Map<number, OpenBatch>()
+  const close = ({ topic, partition, envelopes }: OpenBatch) =>
+    records.push(numbering.number({ topic, partition, payload: encodeBatch(envelopes) }, publishedAt))
+  for (const record of pending.records) {
+    if (record.topic !== internalTopic) {
+      records.push(numbering.number(record, publishedAt))
+      continue
+    }
+    const batch = open.get(record.partition)
+    if (batch !== undefined && hasRoom(batch, record.payload, how.payloadBytesMax)) {
+      batch.envelopes.push(record.payload)
+      batch.bytes += 4 + record.payload.byteLength
+    } else {
+      if (batch !== undefined) close(batch)
+      open.set(record.partition, { ...record, envelopes: [record.payload], bytes: 5 + record.payload.byteLength })
+    }
+  }
+  for (const batch of open.values()) close(batch)
+  return { records, deliveries: groupDeliveries(pending.deliveries) }
+}
+
+interface OpenBatch {
+  readonly topic: string
+  readonly partition: number
+  readonly envelopes: Uint8Array[]
+  bytes: number
+}
+
+/** Small enough that a turn over a single batch is no larger than other turns. */
+const batchRowsMax = 256
+const batchBytesMax = 262_144
+
+const hasRoom = ({ envelopes, bytes }: OpenBatch, payload: Uint8Array, payloadBytesMax: number): boolean =>
+  envelopes.length < batchRowsMax && bytes + 4 + payload.byteLength <= Math.min(batchBytesMax, payloadBytesMax)
 
 const groupDeliveries = (pending: readonly PendingDelivery[]): Delivery[] => {
   if (pending.length === 0) return []

@@ -294,7 +294,9 @@ export class Partition {
   })
 
   readonly #commit = Effect.fnUntraced(function* (this: Partition, progress: Progress, changes: readonly Change[]) {
-    const outbox = outboxOf(this.#parts.outgoing, this.#numbering, progress.nowMs)
+    const { downstream, payloadBytesMax } = this.#parts
+    const how = { publishedAt: progress.nowMs, internalTopic: downstream?.topic, payloadBytesMax }
+    const outbox = outboxOf(this.#parts.outgoing, this.#numbering, how)
     const after = { ...progress, numbers: this.#numbering.numbers }
     const revision = this.#revision + 1
     const left = yield* this.#parts.journal.commit({ revision, progress: encodeProgress(after), changes: changes.map(imageOf), outbox })

@@ -125,6 +125,8 @@ export interface PartitionParts {
   readonly inputs: readonly PartitionInput[]
   /** Every partition of every topic that the stage may write: recovery looks at them all (P4). */
   readonly outputs: readonly TopicPartition[]
+  /** What one record may hold at most (P7). */
+  readonly payloadBytesMax: number
   /** Go on from what the outputs hold when the journal has lost its last turns (P4). */
   readonly acceptLoss: boolean
   /** Where late rows go that are dropped here, by input topic. */

@@ -1,5 +1,6 @@
 /** The ports over one store: what the memory and the embedded runtime have in common. */
 import { makeStoredJournal } from "../journal/stored.ts"
+import { payloadBytesMax } from "../options.ts"
 import { alone } from "../partition/alone.ts"
 import { makeStoredOwnership } from "../partition/ownership-stored.ts"
 import type { Ports } from "../ports.ts"
@@ -14,5 +15,6 @@ export const storedPorts = (store: Store, options: { readonly foreignStreams: bo
   ownership: makeStoredOwnership(store),
   membership: alone,
   foreignStreams: options.foreignStreams,
+  payloadBytesMax,
   isPassing: () => false
 })

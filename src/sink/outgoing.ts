@@ -26,18 +26,18 @@ export interface OutgoingParts {
   readonly internalTopic: string
   /** Whether rows must carry what their event time was read from: a late topic behind the hop wants it. */
   readonly keepsStamped: boolean
+  /** What is too large for any record (P7): a result beyond it fails its call. */
+  readonly payloadBytesMax: number
   /** Copies a result for whoever watches, when it is yielded: the function may use the object again (G17). */
   readonly snapshot: ((value: unknown) => unknown) | undefined
 }
-
-/** What is too large for any record (P7); a result beyond it fails its call. */
-export const payloadBytesMax = 8 * 1_048_576
 
 export class Outgoing {
   readonly #stage: StagePlan
   readonly #sizes: TopicSizes
   readonly #internalTopic: string
   readonly #keepsStamped: boolean
+  readonly #payloadBytesMax: number
   readonly #snapshot: OutgoingParts["snapshot"]
   readonly #origin: RecordInfo
   readonly #chain: OperatorChain
@@ -59,6 +59,7 @@ export class Outgoing {
     this.#sizes = parts.sizes
     this.#internalTopic = parts.internalTopic
     this.#keepsStamped = parts.keepsStamped
+    this.#payloadBytesMax = parts.payloadBytesMax
     this.#snapshot = parts.snapshot
     this.#origin = { topic: parts.internalTopic, partition: parts.partition, position: 0, index: 0, publishedAt: 0, headers: noHeaders }
     this.#chain = new OperatorChain(stage.operators, (value, eventTime, stamped) => this.#accept(value, eventTime, stamped))
@@ -169,10 +170,10 @@ export class Outgoing {
   }
 
   #append(record: PendingRecord): void {
-    if (record.payload.byteLength > payloadBytesMax) {
+    if (record.payload.byteLength > this.#payloadBytesMax) {
       throw new KeyfoldError(
         "encode-failed",
-        `a record for ${record.topic} has ${record.payload.byteLength} bytes, ${payloadBytesMax} are allowed`
+        `a record for ${record.topic} has ${record.payload.byteLength} bytes, ${this.#payloadBytesMax} are allowed`
       )
     }
     this.#count(record.payload)

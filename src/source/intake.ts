@@ -3,7 +3,7 @@
  * rows or none: what cannot be decoded, keyed, timed or transformed is a bad row, with its reason, and disturbs no other.
  */
 import { asKeyfoldError, InvariantError } from "../errors.ts"
-import { decodeEnvelope } from "../model/envelope.ts"
+import { decodeEnvelopes } from "../model/envelope.ts"
 import { type KeyText, keyText } from "../model/key.ts"
 import { noEventTime, OperatorChain } from "../model/operator.ts"
 import type { StoredRecord } from "../model/record.ts"
@@ -106,12 +106,13 @@ const takeEnvelopes = (records: readonly StoredRecord[]): IntakeResult => {
   const upstreamMs = new Map<number, number>()
   for (const record of records) {
     try {
-      const envelope = decodeEnvelope(record.payload)
-      if (envelope.kind === "watermark") upstreamMs.set(envelope.upstream, envelope.watermarkMs)
-      else {
-        const row = new Row(envelope.value, envelope.eventTime, envelope.stamped, envelope.keyText, record)
-        row.origin = envelope.origin
-        rows.push(row)
+      for (const envelope of decodeEnvelopes(record.payload)) {
+        if (envelope.kind === "watermark") upstreamMs.set(envelope.upstream, envelope.watermarkMs)
+        else {
+          const row = new Row(envelope.value, envelope.eventTime, envelope.stamped, envelope.keyText, record)
+          row.origin = envelope.origin
+          rows.push(row)
+        }
       }
     } catch (thrown) {
       bad.push({ record, thrown, value: undefined, keyText: undefined })

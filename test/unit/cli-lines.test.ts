@@ -4,7 +4,7 @@ import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { foreignFormat } from "../../src/cli/input-format.ts"
 import { type Line, LineSplitter, lineBytesMax } from "../../src/cli/lines.ts"
-import { payloadBytesMax } from "../../src/sink/outgoing.ts"
+import { payloadBytesMax } from "../../src/options.ts"
 
 const seed = Number(process.env["SEED"] ?? 1)
 

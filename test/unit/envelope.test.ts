@@ -3,7 +3,7 @@
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { KeyfoldError } from "../../src/errors.ts"
-import { decodeEnvelope, encodeRow, encodeWatermark } from "../../src/model/envelope.ts"
+import { decodeEnvelope, decodeEnvelopes, encodeBatch, encodeRow, encodeWatermark } from "../../src/model/envelope.ts"
 
 const seed = Number(process.env["SEED"] ?? 1)
 
@@ -65,4 +65,38 @@ test("what is cut off or changed is refused with decode-failed, or is a row; it 
       }
     }
   }
+})
+
+test(`a batch comes out as its envelopes went in, in order; a single one is no batch (SEED=${seed})`, () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.string(), values), { minLength: 1, maxLength: 20 }), fc.boolean(), (rows, marked) => {
+      const envelopes = rows.map(([keyText, value]) => encodeRow({ keyText, eventTime: 1, value, stamped: undefined, origin: undefined }))
+      if (marked) envelopes.push(encodeWatermark({ watermarkMs: 5, upstream: 2 }))
+      const batch = encodeBatch(envelopes)
+      expect(decodeEnvelopes(batch)).toEqual(envelopes.map(decodeEnvelope))
+      if (envelopes.length === 1) expect(batch).toBe(envelopes[0])
+    }),
+    { seed, numRuns: 300 }
+  )
+})
+
+test("a batch that is cut off, or whose lengths lie, is refused as a whole", () => {
+  const batch = encodeBatch(
+    ["a", "b", "c"].map((keyText) => encodeRow({ keyText, eventTime: 1, value: keyText, stamped: undefined, origin: undefined }))
+  )
+  const whole = decodeEnvelopes(batch)
+  const ends = new Set([1])
+  for (let at = 1; at < batch.byteLength; ) {
+    at += 4 + Buffer.from(batch).readUInt32LE(at)
+    ends.add(at)
+  }
+  for (let length = 1; length < batch.byteLength; length++) {
+    const cut = batch.subarray(0, length)
+    // A batch does not say how many it has: cut between two it is a shorter one. NATS keeps records whole.
+    if (ends.has(length)) expect(decodeEnvelopes(cut)).toEqual(whole.slice(0, [...ends].indexOf(length)))
+    else expect(() => decodeEnvelopes(cut)).toThrow(KeyfoldError)
+  }
+  const lying = Uint8Array.from(batch)
+  lying.fill(255, 1, 5)
+  expect(() => decodeEnvelopes(lying)).toThrow(expect.objectContaining({ code: "decode-failed" }))
 })
