@@ -12,6 +12,14 @@ export const fnv1a32 = (text: string): number => {
   return hash >>> 0
 }
 
+/** Spreads 32 bits over 32 bits, one to one: texts that differ little have FNV hashes that order them alike. */
+export const mixed32 = (bits: number): number => {
+  let hash = bits
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return (hash ^ (hash >>> 16)) >>> 0
+}
+
 /** The partition that a key belongs to. */
 export const partitionOf = (text: KeyText, partitions: number): number => (partitions === 1 ? 0 : fnv1a32(keyHashText(text)) % partitions)
 

@@ -8,5 +8,6 @@ const onlyMember: Member = {
   isOurs: () => true,
   changed: Effect.never,
   post: () => undefined,
+  gone: () => undefined,
   news: () => new Map()
 }

@@ -34,7 +34,10 @@ export interface PartitionNews {
 export interface Member {
   readonly isOurs: (partition: JournalId) => boolean
   readonly changed: Effect.Effect<void>
+  /** What there is to tell of a partition that this member holds; the first time also says that it does. */
   readonly post: (partition: JournalId, news: PartitionNews) => void
+  /** The partition is no longer held here: whose it is now may take it. */
+  readonly gone: (partition: JournalId) => void
   /** The last word on every partition of a stage that is not ours. `fresh`: said since this member joined. */
   readonly news: (stage: string) => ReadonlyMap<number, { readonly news: PartitionNews; readonly fresh: boolean }>
 }

@@ -135,6 +135,7 @@ export class Seat {
       if (!this.#isOurs) yield* Deferred.succeed(this.#tried, undefined)
       yield* this.#until(() => this.#isOurs)
       const fault = yield* Effect.match(Effect.scoped(this.#hold()), { onFailure: (error) => error, onSuccess: () => undefined })
+      this.#parts.member.gone(this.#parts.id)
       if (fault !== undefined && !this.#parts.isPassing(fault)) {
         return yield* Deferred.fail(this.#failed, fault)
       }
@@ -228,7 +229,9 @@ class Holding implements Tenure {
   /** Answers whether the task came to its own end. What it fails with ends the tenure: whoever keeps the seat decides what follows. */
   readonly use = Effect.fnUntraced(function* (this: Holding, task: (runner: Runner, tenure: Tenure) => Effect.Effect<void, KeyfoldError>) {
     const used = Effect.acquireUseRelease(
-      Effect.sync(() => void (this.#users += 1)),
+      Effect.sync(() => {
+        this.#users += 1
+      }),
       () => task(this.runner, this),
       () =>
         Effect.sync(() => {
