@@ -12,6 +12,7 @@ import {
   usageOf
 } from "./command-line.ts"
 import { misuse } from "./refusal.ts"
+import { shownWord } from "./shown-url.ts"
 import { didYouMean, nearest } from "./suggestion.ts"
 
 /** A command line whose words are all known. */
@@ -108,7 +109,7 @@ const knownOption = (command: CommandName, { name, rawName }: OptionToken): Opti
 }
 
 const checkedFlag = (name: OptionName, { value }: OptionToken): OptionName => {
-  if (value !== undefined) throw misuse(`--${name} takes no value, got ${JSON.stringify(value)}`)
+  if (value !== undefined) throw misuse(`--${name} takes no value, got ${shownWord(value)}`)
   return name
 }
 
@@ -124,6 +125,9 @@ const checkWords = (command: CommandName, words: readonly string[]): void => {
   const missing = names.slice(words.length).find((name) => name.startsWith("<"))
   if (missing !== undefined) throw misuse(`keyfold ${command} needs ${missing}`, `Usage: ${usageOf(command)}`)
   if (words.length > names.length) {
-    throw misuse(`keyfold ${command} does not know what to do with ${JSON.stringify(words[names.length])}`, `Usage: ${usageOf(command)}`)
+    throw misuse(
+      `keyfold ${command} does not know what to do with ${shownWord(words[names.length] as string)}`,
+      `Usage: ${usageOf(command)}`
+    )
   }
 }

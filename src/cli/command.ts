@@ -4,7 +4,8 @@ import { parseCommandLine } from "./arguments.ts"
 import { failureReport } from "./failure.ts"
 import { helpOf } from "./help.ts"
 import type { ExitCode } from "./refusal.ts"
-import { type Environment, type Request, requestOf } from "./request.ts"
+import { type Request, requestOf } from "./request.ts"
+import type { Environment } from "./request-place.ts"
 import { print, StderrTerminal, type Terminal } from "./terminal.ts"
 
 /** Never throws: what goes wrong is said on stderr. */
@@ -33,15 +34,16 @@ const answer = async (args: readonly string[], environment: Environment, termina
       terminal.say(helpOf(undefined).trimEnd())
       return 2
     case "command":
-      return perform(requestOf(parsed, environment), terminal)
+      return perform(requestOf(parsed, environment), args, terminal)
     default:
       return parsed satisfies never
   }
 }
 
-const perform = async (request: Request, terminal: Terminal): Promise<ExitCode> => {
+const perform = async (request: Request, args: readonly string[], terminal: Terminal): Promise<ExitCode> => {
   switch (request.kind) {
     case "run":
+      if (request.workers > 1) return (await import("./workers.ts")).runWorkers(request.workers, args, terminal)
       return (await import("./run.ts")).runJobs(request, terminal)
     case "publish":
       return (await import("./publish.ts")).publishLines(request, terminal)

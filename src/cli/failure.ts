@@ -91,13 +91,13 @@ const cures: Record<ErrorCode, string | undefined> = {
   "encode-failed": "Look at what the function yields, and at the topic's codec.",
   "function-failed": "Mend the function and run again: the job goes on at the events that failed.",
   "source-gap": "Records were removed before the job read them. Run it under another job name to begin with what is there.",
-  fenced: "Another process owns the job now: run it once per directory.",
-  "journal-behind-outputs": "The directory is older than its outputs: restore the newest copy, or run under another job name.",
+  fenced: "Another process owns the partition now: run a job once per directory, or as workers of a cluster.",
+  "journal-behind-outputs": "Restore the newest copy, run under another job name, or go on from what is there with --accept-loss.",
   "output-fate-unknown": "See docs/errors.md before you run the job again.",
   "directory-in-use": "Stop the other keyfold run, or give this one its own --data DIR.",
   "directory-damaged": "Restore the directory from a copy, or give another --data DIR.",
   "format-newer": "Use the newer keyfold that wrote it.",
   "storage-full": "Make room on the disk and run again: nothing is lost.",
-  unreachable: "Check that the directory can be read and written (--data), then run again: nothing is lost.",
+  unreachable: "Check that the directory (--data) or the servers (--nats, --redis) can be reached, then run again: nothing is lost.",
   "durability-refused": undefined
 }

@@ -21,12 +21,15 @@ const lessons: Record<CommandName, Lesson> = {
       "Runs the default export and every exported job of <module>, a TypeScript or JavaScript file that Node runs as it is.",
       "Status goes to stderr: a live line on a terminal, a line every 10 seconds elsewhere.",
       "SIGINT (Ctrl-C) and SIGTERM drain: the turn under way is finished. A second one leaves at once. Neither loses anything:",
-      "the next run goes on from the journal. When one of several jobs fails, the others are drained."
+      "the next run goes on from the journal. When one of several jobs fails, the others are drained.",
+      "With --nats and --redis the process is one worker of a cluster: start the same command on more machines, or with --workers N here,",
+      "and they share the partitions out among them. A worker of --workers that dies is started again."
     ],
     examples: [
       ["keyfold run sessionize.ts", "until stopped"],
       ["keyfold run sessionize.ts --until-caught-up --close", "what is there now, every session closed"],
-      ["keyfold run jobs.ts --job fraud --data /var/lib/fraud", "one of several jobs"]
+      ["keyfold run jobs.ts --job fraud --data /var/lib/fraud", "one of several jobs"],
+      ["keyfold run jobs.ts --nats nats://n1 --redis redis://r1 --workers 4", "four workers of a cluster"]
     ],
     exits: ["0  done, or drained after a signal", ...failedOrRefused, "130, 143  left by a second SIGINT or SIGTERM"]
   },
@@ -74,9 +77,9 @@ const lessons: Record<CommandName, Lesson> = {
 }
 
 const environmentHelp: readonly (readonly [name: string, meaning: string])[] = [
-  ["KEYFOLD_DATA", "directory of topics and journals; --data beats it"],
-  ["KEYFOLD_NATS", "NATS of the clustered runtime: refused, not in this version"],
-  ["KEYFOLD_REDIS", "Redis of the clustered runtime: refused, not in this version"],
+  ["KEYFOLD_DATA", "directory of topics and journals; options beat it"],
+  ["KEYFOLD_NATS", "NATS of the clustered runtime, nats://user:password@host:4222; options beat it, and others cannot read it"],
+  ["KEYFOLD_REDIS", "Redis of the clustered runtime, redis://user:password@host:6379; options beat it"],
   ["NO_COLOR", "set: no colours"]
 ]
 

@@ -1,7 +1,6 @@
 /** `keyfold publish`: streams lines from a file or stdin into a topic. Never holds more than a window of them. */
 import { createReadStream, statSync } from "node:fs"
 import { verbatimPublisher } from "../publisher.ts"
-import { embedded } from "../runtime/embedded.ts"
 import { topicToPublish } from "./catalog.ts"
 import { foreignFormat } from "./input-format.ts"
 import { LinePublisher } from "./line-publisher.ts"
@@ -9,6 +8,7 @@ import { LineSplitter } from "./lines.ts"
 import { loadCatalog } from "./module.ts"
 import { counted } from "./numerals.ts"
 import { painted } from "./painting.ts"
+import { runtimeOf } from "./place-runtime.ts"
 import { barSpans, type PublishFigures, progressSpans, publishSummary } from "./progress-bar.ts"
 import { type ExitCode, misuse } from "./refusal.ts"
 import type { PublishRequest } from "./request.ts"
@@ -17,7 +17,7 @@ import { type EndSignal, onEndSignal, signalExitCode, type Terminal } from "./te
 export const publishLines = async (request: PublishRequest, terminal: Terminal): Promise<ExitCode> => {
   const topic = topicToPublish(await loadCatalog(request.module), request.topic)
   const input = openInput(request.file, terminal)
-  const open = await verbatimPublisher(embedded(request.data), topic)
+  const open = await verbatimPublisher(await runtimeOf(request.place), topic)
   const lines = new LinePublisher(open, ({ number, byteCount }) => {
     terminal.say(`keyfold: line ${counted(number)} is left out: a record cannot hold its ${counted(byteCount)} bytes`)
   })

@@ -1,26 +1,26 @@
 /** What a command is asked to do: the words and options of the command line, checked, with the environment's defaults. Pure. */
 import type { CommandLine } from "./arguments.ts"
 import { misuse } from "./refusal.ts"
-
-/** The environment variables that the command reads. */
-export type Environment = Readonly<Record<string, string | undefined>>
-
-export const dataDefault = "./.keyfold"
+import { type Environment, type Place, requestedPlace } from "./request-place.ts"
 
 export interface RunRequest {
   readonly kind: "run"
   readonly module: string
-  readonly data: string
+  readonly place: Place
   /** Empty: every job of the module. */
   readonly jobs: readonly string[]
   readonly untilCaughtUp: boolean
   readonly close: boolean
+  /** Whether to go on where the journal has lost what was already published (P4). */
+  readonly acceptLoss: boolean
+  /** Processes; more than one on the clustered runtime only. */
+  readonly workers: number
 }
 
 export interface PublishRequest {
   readonly kind: "publish"
   readonly module: string
-  readonly data: string
+  readonly place: Place
   readonly topic: string
   /** Undefined: standard input. */
   readonly file: string | undefined
@@ -29,7 +29,7 @@ export interface PublishRequest {
 export interface TailRequest {
   readonly kind: "tail"
   readonly module: string
-  readonly data: string
+  readonly place: Place
   readonly topic: string
   readonly follow: boolean
   readonly meta: boolean
@@ -47,14 +47,14 @@ export const requestOf = (line: CommandLine, environment: Environment): Request 
   const [module = "", topic = "", file] = line.words
   switch (line.command) {
     case "run":
-      return { kind: "run", module, data: dataDirectory(line, environment), ...runOptions(line) }
+      return { kind: "run", module, ...runOptions(line, requestedPlace(line, environment)) }
     case "publish":
-      return { kind: "publish", module, data: dataDirectory(line, environment), topic, file: file === "-" ? undefined : file }
+      return { kind: "publish", module, place: requestedPlace(line, environment), topic, file: file === "-" ? undefined : file }
     case "tail":
       return {
         kind: "tail",
         module,
-        data: dataDirectory(line, environment),
+        place: requestedPlace(line, environment),
         topic,
         follow: line.flags.has("follow"),
         meta: line.flags.has("meta")
@@ -68,40 +68,29 @@ export const requestOf = (line: CommandLine, environment: Environment): Request 
   }
 }
 
-const runOptions = (line: CommandLine): Pick<RunRequest, "jobs" | "untilCaughtUp" | "close"> => {
+const runOptions = (line: CommandLine, place: Place): Omit<RunRequest, "kind" | "module"> => {
   const untilCaughtUp = line.flags.has("until-caught-up")
   const close = line.flags.has("close")
   if (close && !untilCaughtUp) {
     throw misuse("--close needs --until-caught-up: a job that runs on has no end at which to close", "Add --until-caught-up.")
   }
-  checkWorkers(line.values.get("workers")?.[0])
-  return { jobs: line.values.get("job") ?? [], untilCaughtUp, close }
-}
-
-const checkWorkers = (workers: string | undefined): void => {
-  if (workers === undefined || workers === "1") return
-  if (!/^[1-9]\d*$/.test(workers)) throw misuse(`--workers must be a whole number from 1, got ${JSON.stringify(workers)}`)
-  throw misuse(
-    `--workers ${workers} needs the clustered runtime, which is not in this version: the embedded runtime is one process`,
-    "Leave --workers out."
-  )
-}
-
-/** An option beats the environment, so `--data` works where KEYFOLD_NATS is set for something else. */
-const dataDirectory = (line: CommandLine, environment: Environment): string => {
-  const data = line.values.get("data")?.[0]
-  const cluster = clusterNamed(line, data === undefined ? environment : {})
-  if (cluster !== undefined) {
+  const workers = workerCount(line.values.get("workers")?.[0] ?? "1")
+  if (workers > 1 && place.kind === "embedded") {
     throw misuse(
-      `${cluster} asks for the clustered runtime (NATS and Redis), which is not in this version`,
-      "This version runs on the embedded runtime: give --data DIR, or nothing for ./.keyfold."
+      `--workers ${workers} needs the clustered runtime: a directory has one process that runs jobs`,
+      "Add --nats URL --redis URL, or leave --workers out."
     )
   }
-  return data ?? (environment["KEYFOLD_DATA"] || dataDefault)
+  return { place, jobs: line.values.get("job") ?? [], untilCaughtUp, close, acceptLoss: line.flags.has("accept-loss"), workers }
 }
 
-const clusterNamed = (line: CommandLine, environment: Environment): string | undefined => {
-  if (line.values.has("nats")) return "--nats"
-  if (line.values.has("redis")) return "--redis"
-  return ["KEYFOLD_NATS", "KEYFOLD_REDIS"].find((name) => (environment[name] ?? "") !== "")
+/** More than a machine can use is a slip. */
+const workersMax = 1_024
+
+const workerCount = (text: string): number => {
+  const count = Number(text)
+  if (!/^\d+$/.test(text) || count < 1 || count > workersMax) {
+    throw misuse(`--workers must be a whole number from 1 to ${workersMax}, got ${JSON.stringify(text)}`)
+  }
+  return count
 }

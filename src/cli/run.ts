@@ -5,49 +5,57 @@
  *      │            ├──signal, or another job failed──▶ draining ──▶ ended
  *      └──signal────┘                                      └──second signal──▶ the process exits; the journal has everything
  */
-import { type Job, type Query, type StartOptions, start } from "../index.ts"
-import { embedded } from "../runtime/embedded.ts"
+import { type Job, type Query, type Runtime, type StartOptions, start } from "../index.ts"
 import { chosenJobs, jobNames, type NamedJob } from "./catalog.ts"
 import { failureReport } from "./failure.ts"
 import { wavesOf } from "./job-order.ts"
 import { Meter } from "./meter.ts"
 import { loadCatalog } from "./module.ts"
 import { painted } from "./painting.ts"
+import { runtimeOf } from "./place-runtime.ts"
 import type { ExitCode } from "./refusal.ts"
 import type { RunRequest } from "./request.ts"
+import { shownPlace } from "./request-place.ts"
 import { runSummary, statusSpans } from "./status.ts"
-import { onEndSignal, type Terminal } from "./terminal.ts"
+import { onEndSignal, onOrphaned, type Terminal } from "./terminal.ts"
 
 export const runJobs = async (request: RunRequest, terminal: Terminal): Promise<ExitCode> => {
   const jobs = chosenJobs(await loadCatalog(request.module), request.jobs)
-  const run = new Run(request, terminal)
-  const forget = onEndSignal((signal) => {
-    terminal.say(`${signal}: draining, the turn under way is finished first; a second signal leaves at once and loses nothing`)
-    run.drain()
-  })
+  const run = new Run(request, await runtimeOf(request.place), terminal)
+  const forgets = [
+    onEndSignal((signal) => {
+      terminal.say(`${signal}: draining, the turn under way is finished first; a second signal leaves at once and loses nothing`)
+      run.drain()
+    }),
+    onOrphaned(() => {
+      terminal.say("the process that started this worker is gone: draining")
+      run.drain()
+    })
+  ]
   try {
     for (const wave of request.untilCaughtUp ? wavesOf(jobs) : [jobs]) await run.wave(wave)
     return run.exitCode
   } finally {
-    forget()
+    for (const forget of forgets) forget()
   }
 }
 
 class Run {
   readonly #terminal: Terminal
-  readonly #data: string
+  readonly #place: string
   readonly #options: StartOptions
   #queries: Query[] = []
   #isDraining = false
   exitCode: Extract<ExitCode, 0 | 1 | 2> = 0
 
-  constructor({ data, untilCaughtUp, close }: RunRequest, terminal: Terminal) {
+  constructor({ place, untilCaughtUp, close, acceptLoss }: RunRequest, runtime: Runtime, terminal: Terminal) {
     this.#terminal = terminal
-    this.#data = data
+    this.#place = shownPlace(place)
     this.#options = {
-      runtime: embedded(data),
+      runtime,
       trigger: untilCaughtUp ? "available-now" : "continuous",
-      atEnd: close ? "close" : "keep"
+      atEnd: close ? "close" : "keep",
+      acceptLoss
     }
   }
 
@@ -62,7 +70,7 @@ class Run {
       await Promise.all(this.#queries.map((query) => query.stop()))
       throw thrown
     }
-    this.#terminal.say(`running ${jobNames(jobs)} on ${this.#data}`)
+    this.#terminal.say(`running ${jobNames(jobs)} on ${this.#place}`)
     const names = jobNames(jobs)
     const endStatus = showStatus(names, new Meter(this.#queries), this.#terminal)
     await Promise.all(this.#queries.map((query) => this.#end(query))).finally(endStatus)

@@ -3,19 +3,20 @@ import { type Topic, topic } from "../index.ts"
 import { type DeadLetter, encodeDeadLetter } from "../model/dead-letter.ts"
 import { payloadBytesMax } from "../options.ts"
 import { type RawRecord, readRaw } from "../read.ts"
-import { embedded } from "../runtime/embedded.ts"
 import { type Catalog, topicOf, topicToRead } from "./catalog.ts"
 import { isKeyfoldError } from "./failure.ts"
 import { loadCatalog } from "./module.ts"
 import { plural } from "./numerals.ts"
 import { LineOutput } from "./output.ts"
+import { runtimeOf } from "./place-runtime.ts"
 import { type ExitCode, Refusal } from "./refusal.ts"
 import type { TailRequest } from "./request.ts"
 import { type EndSignal, onEndSignal, signalExitCode, type Terminal } from "./terminal.ts"
 import { valueText } from "./value-text.ts"
 
 export const tailTopic = async (request: TailRequest, terminal: Terminal): Promise<ExitCode> => {
-  const records = readRaw(embedded(request.data), chosenTopic(await loadCatalog(request.module), request.topic), { follow: request.follow })
+  const chosen = chosenTopic(await loadCatalog(request.module), request.topic)
+  const records = readRaw(await runtimeOf(request.place), chosen, { follow: request.follow })
   const printer = new Printer(request.meta, terminal)
   let forget = (): void => undefined
   const interrupted = new Promise<EndSignal>((resolve) => (forget = onEndSignal(resolve)))
@@ -54,7 +55,7 @@ const printAll = async (records: AsyncIterable<RawRecord<unknown, unknown>>, pri
       throw new Refusal(
         1,
         thrown.message,
-        "Run the job or publish first; --follow does not wait for the topic, --data DIR looks elsewhere."
+        "Run the job or publish first; --follow does not wait for the topic, --data, or --nats and --redis, look elsewhere."
       )
     }
     throw thrown

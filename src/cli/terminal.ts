@@ -2,7 +2,7 @@
  * The edge of the command: the only file here that touches clocks, timers, signals and the standard streams. A line on stderr may be
  * live: it is redrawn in place, and what is said goes above it.
  */
-import { stopListeningEarly } from "./early-signals.ts"
+import { isWorker, stopListeningEarly } from "./early-signals.ts"
 import { fitted, painted, type Span } from "./painting.ts"
 
 export interface Terminal {
@@ -62,21 +62,38 @@ export type EndSignal = "SIGINT" | "SIGTERM"
 export const signalExitCode = { SIGINT: 130, SIGTERM: 143 } as const satisfies Record<EndSignal, number>
 
 /** Calls `first` for the first signal; the second one ends the process at once. Answers how to stop listening. */
-export const onEndSignal = (first: (signal: EndSignal) => void): (() => void) => {
+export const onEndSignal = (first: (signal: EndSignal) => void): (() => void) =>
+  onEverySignal((signal, count) => {
+    if (count > 1) process.exit(signalExitCode[signal])
+    first(signal)
+  })
+
+/** Calls `heard` for every signal, with how many there were. Answers how to stop listening. */
+export const onEverySignal = (heard: (signal: EndSignal, count: number) => void): (() => void) => {
   let count = 0
   const listener = (signal: EndSignal): void => {
     count += 1
-    if (count > 1) process.exit(signalExitCode[signal])
-    first(signal)
+    heard(signal, count)
   }
-  stopListeningEarly()
   process.on("SIGINT", listener)
   process.on("SIGTERM", listener)
+  // Now, not before: with its last listener Node forgets a signal that has come and waits for its turn.
+  stopListeningEarly()
   return () => {
     process.off("SIGINT", listener)
     process.off("SIGTERM", listener)
   }
 }
+
+/** Calls `orphaned` when the supervisor of this worker is gone; never in a process that has none. Answers how to stop listening. */
+export const onOrphaned = (orphaned: () => void): (() => void) => {
+  if (!isWorker) return () => undefined
+  if (process.connected) process.once("disconnect", orphaned)
+  else orphaned()
+  return () => void process.off("disconnect", orphaned)
+}
+
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** Lets timers, signals and other input have their turn. */
 export const nextRound = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

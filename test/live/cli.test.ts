@@ -228,6 +228,15 @@ describe("signals", () => {
     })
   }
 
+  // A signal was lost that came while the module was being loaded: between two listeners Node forgot what waited for its turn.
+  test("a signal that comes while a module works is not forgotten", async () => {
+    const slow = file("slow.ts", `console.error("loading")\nconst endMs = performance.now() + 300\n${busyJob}`)
+    const running = new Running(["run", slow, ...data("slow")])
+    await running.says("loading")
+    running.process.kill("SIGTERM")
+    expect(await running.ended).toMatchObject({ code: 0, stdout: "" })
+  })
+
   test("tail --follow prints what arrives, until SIGINT: exit 0", async () => {
     const dir = data("follow")
     await fed(`${click("ann", 1)}\n`, "publish", jobModule, "clicks", ...dir)
@@ -269,6 +278,12 @@ describe("signals", () => {
     expect(valuesOf((await keyfold("tail", held, "totals", ...dir)).stdout)).toEqual([{ user: "ann", total: 1 }])
   })
 })
+
+const busyJob = `while (performance.now() < endMs) {
+  // Nothing else runs meanwhile.
+}
+export { default } from "./job.ts"
+`
 
 /** Its turn does not end before there is a file "go". */
 const heldJob = `import { existsSync } from "node:fs"
@@ -404,8 +419,9 @@ describe("wrong usage, exit 2", () => {
     ["run", "needs <module>"],
     ["run job.ts --util-caught-up", "Did you mean --until-caught-up?"],
     ["run job.ts --close", "--close needs --until-caught-up"],
-    ["run job.ts --workers 2", "clustered runtime"],
-    ["run job.ts --nats nats://localhost --redis redis://localhost", "clustered runtime", "not in this version"],
+    ["run job.ts --workers 2", "--workers 2 needs the clustered runtime", "--nats URL --redis URL"],
+    ["run job.ts --nats nats://localhost", "--nats asks for the clustered runtime, which needs Redis too", "Add --redis URL"],
+    ["run job.ts --data d --nats nats://localhost --redis redis://localhost", "--data and --nats name two places"],
     ["run job.ts --job contuer", 'job.ts has no job "contuer"', "Did you mean counter?"],
     ["run job", "there is no file job", "Did you mean job.ts?"],
     ["run empty.ts", "empty.ts exports no job", "export default job"],
