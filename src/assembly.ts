@@ -259,6 +259,7 @@ const lateSinkOf = (plan: Plan, input: InputPlan): (TopicDefinition | ForeachDef
 const watermarkOf = (operators: readonly Operator[]) => operators.find((operator) => operator.kind === "watermark")?.declaration
 
 const startPosition = (ports: Ports, input: InputPlan, of: { topic: string; partition: number }): Effect.Effect<number, KeyfoldError> => {
-  if (input.kind === "internal" || input.startAt === "earliest") return Effect.succeed(0)
-  return input.startAt === "latest" ? ports.source.lastPosition(of) : ports.source.positionBefore(of, input.startAt.time)
+  if (input.kind === "internal") return Effect.succeed(0)
+  if (input.startAt === "latest") return ports.source.lastPosition(of)
+  return ports.source.positionBefore(of, input.startAt === "earliest" ? Number.NEGATIVE_INFINITY : input.startAt.time)
 }

@@ -14,22 +14,30 @@ export interface Runtime {
   readonly name: string
 }
 
-export interface Ports {
+/** What it takes to publish and to read. */
+export interface TopicPorts {
   readonly source: Source["Service"]
   readonly sink: Sink["Service"]
+  /** Bytes that one record may have. */
+  readonly payloadBytesMax: number
+}
+
+export interface Ports extends TopicPorts {
   readonly journal: Journal["Service"]
   readonly ownership: Ownership["Service"]
   readonly membership: Membership["Service"]
   /** Whether a `stream()` source can be read; without servers only as a topic of its name, for tests. */
   readonly foreignStreams: boolean
-  /** Bytes that one record may have. */
-  readonly payloadBytesMax: number
   /** Whether a fault passes by itself, so that a partition that it stopped is taken over again (P11): outages and lost leases, with servers. */
   readonly isPassing: (error: KeyfoldError) => boolean
 }
 
-/** `query` takes whatever lock running queries need; `client` (publish, read) works beside them. */
-export type Connect = (use: "query" | "client", limits: Limits) => Effect.Effect<Ports, KeyfoldError, Scope.Scope>
+export interface Connect {
+  /** With whatever lock running queries need. */
+  readonly query: (limits: Limits) => Effect.Effect<Ports, KeyfoldError, Scope.Scope>
+  /** Beside running queries. */
+  readonly client: Effect.Effect<TopicPorts, KeyfoldError, Scope.Scope>
+}
 
 const connector = Symbol("keyfold.connect")
 

@@ -8,9 +8,8 @@ import { partitionOf } from "./model/hash.ts"
 import { keyText } from "./model/key.ts"
 import { type NewRecord, noHeaders } from "./model/record.ts"
 import { partitionsDefault, type Topic, type TopicDefinition } from "./model/topic.ts"
-import { resolveLimits } from "./options.ts"
 import { topicDefinition } from "./plan-names.ts"
-import { connectorOf, type Ports, type Runtime } from "./ports.ts"
+import { connectorOf, type Runtime, type TopicPorts } from "./ports.ts"
 import type { TopicDescription } from "./source/source.ts"
 
 /**
@@ -34,7 +33,7 @@ export interface VerbatimPublisher<T> extends Publisher<T> {
 }
 
 interface OpenTopic {
-  readonly ports: Ports
+  readonly ports: TopicPorts
   readonly description: TopicDescription
   readonly scope: Scope.Closeable
 }
@@ -49,7 +48,7 @@ export const verbatimPublisher = async <T>(runtime: Runtime, topic: Topic<T>): P
   const defined = topicDefinition(topic)
   const scope = Scope.makeUnsafe()
   const opening = Effect.gen(function* () {
-    const ports = yield* connect("client", resolveLimits())
+    const ports = yield* connect.client
     return { ports, description: yield* ports.source.open(defined.name, { partitions: defined.partitions, partitionsDefault }) }
   })
   const exit = await Effect.runPromiseExit(Scope.provide(opening, scope))

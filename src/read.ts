@@ -8,9 +8,8 @@ import type { FromOptions } from "./job.ts"
 import type { RecordInfo, StoredRecord } from "./model/record.ts"
 import { nothingSeen, type SeenNumbers, screen } from "./model/seen.ts"
 import type { Topic, TopicDefinition } from "./model/topic.ts"
-import { resolveLimits } from "./options.ts"
 import { topicDefinition } from "./plan-names.ts"
-import { connectorOf, type Ports, type Runtime } from "./ports.ts"
+import { connectorOf, type Runtime, type TopicPorts } from "./ports.ts"
 import type { TopicDescription } from "./source/source.ts"
 
 export interface ReadOptions extends FromOptions {
@@ -110,7 +109,7 @@ async function* generate(
   const scope = Scope.makeUnsafe()
   const run = <A>(effect: Effect.Effect<A, KeyfoldError>): Promise<A> => Effect.runPromise(effect)
   try {
-    const ports = await run(Scope.provide(connect("client", resolveLimits()), scope))
+    const ports = await run(Scope.provide(connect.client, scope))
     const found = await run(findTopic(ports, defined))
     const positions = await run(startPositions(ports, found, options.startAt ?? "earliest"))
     const seen = positions.map(() => nothingSeen)
@@ -126,6 +125,8 @@ async function* generate(
           if (screened.gap !== undefined) throw screened.gap
           seen[partition] = screened.seen
           positions[partition] = records.at(-1)?.position ?? after
+          // I8: nothing, though there is more: the server is away. This question waits for it, or says so.
+          if (records.length === 0) await run(ports.source.lastPosition({ topic: found.name, partition }))
         }
       }
       if (options.follow !== true) return
@@ -138,7 +139,7 @@ async function* generate(
   }
 }
 
-const findTopic = Effect.fnUntraced(function* (ports: Ports, defined: TopicDefinition) {
+const findTopic = Effect.fnUntraced(function* (ports: TopicPorts, defined: TopicDefinition) {
   const found = yield* ports.source.find(defined.name)
   if (found === undefined) {
     const message = `the topic ${defined.name} does not exist here yet: a job that writes it, or a publisher, creates it`
@@ -148,15 +149,15 @@ const findTopic = Effect.fnUntraced(function* (ports: Ports, defined: TopicDefin
 })
 
 const startPositions = Effect.fnUntraced(function* (
-  ports: Ports,
+  ports: TopicPorts,
   { name: topic, partitions }: TopicDescription,
   startAt: FromOptions["startAt"]
 ) {
   const positions: number[] = []
   for (let partition = 0; partition < partitions; partition++) {
     const of = { topic, partition }
-    if (typeof startAt === "object") positions.push(yield* ports.source.positionBefore(of, startAt.time))
-    else positions.push(startAt === "latest" ? yield* ports.source.lastPosition(of) : 0)
+    if (startAt === "latest") positions.push(yield* ports.source.lastPosition(of))
+    else positions.push(yield* ports.source.positionBefore(of, typeof startAt === "object" ? startAt.time : Number.NEGATIVE_INFINITY))
   }
   return positions
 })

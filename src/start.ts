@@ -15,7 +15,7 @@ import { runnersOf, runSchedule, type Schedule } from "./partition/schedule.ts"
 import type { Seat } from "./partition/seat.ts"
 import { deadLetterTopicName, type Plan } from "./plan.ts"
 import { deadLetterNameTaken, isUsableName, nameRule } from "./plan-names.ts"
-import { connectorOf, type Runtime } from "./ports.ts"
+import { type Connect, connectorOf, type Runtime } from "./ports.ts"
 import { type Query, RunningQuery } from "./query.ts"
 import { ProgressLog } from "./telemetry/progress.ts"
 
@@ -68,12 +68,12 @@ interface Settings {
   readonly limits: Limits
   readonly failOnDataLoss: boolean
   readonly acceptLoss: boolean
-  readonly connect: ReturnType<typeof connectorOf>
+  readonly connect: Connect
 }
 
 const launch = Effect.fnUntraced(function* (settings: Settings) {
   const { plan, query, schedule, close, limits, connect } = settings
-  const ports = yield* connect("query", limits)
+  const ports = yield* connect.query(limits)
   const nowMs = yield* Clock.currentTimeMillis
   const runId = yield* randomName
   const progress = new ProgressLog({ runId, name: query, firstStage: plan.stages[0]?.name ?? "" }, nowMs)

@@ -41,7 +41,7 @@ export const openTopics = Effect.fnUntraced(function* (plan: Plan, query: string
   })
   for (const { source } of plan.stages.flatMap(({ inputs }) => inputs.filter((input) => input.kind === "source"))) {
     if (source.kind === "topic") yield* open(source.name, source.partitions, partitionsDefault)
-    else if (ports.foreignStreams) yield* open(source.name, undefined, 1)
+    else if (ports.foreignStreams) known.set(source.name, yield* ports.source.openStream(source.name, source.subjects))
     else {
       const message = `the source ${source.name} is a NATS stream, which this runtime cannot read: use clustered({ nats, redis })`
       return yield* Effect.fail(new KeyfoldError("unsupported-operation", message))

@@ -32,10 +32,10 @@ export const query = (job: Job, options: Omit<StartOptions, "runtime"> = {}) =>
 export const awaitTermination = (running: Query): Effect.Effect<void, KeyfoldError> =>
   Effect.asVoid(Effect.tryPromise({ try: () => running.awaitTermination(), catch: (thrown) => thrown as KeyfoldError }))
 
-/** The four ports of a runtime, connected as a client for as long as the layer lives. */
+/** The four ports of a runtime, connected as for a query, for as long as the layer lives. */
 export const ports = (runtime: RuntimeValue): Layer.Layer<Source | Sink | Journal | Ownership, KeyfoldError> =>
   Layer.effectContext(
-    Effect.map(connectorOf(runtime)("client", resolveLimits()), ({ source, sink, journal, ownership }) =>
+    Effect.map(connectorOf(runtime).query(resolveLimits()), ({ source, sink, journal, ownership }) =>
       Context.make(Source, source).pipe(Context.add(Sink, sink), Context.add(Journal, journal), Context.add(Ownership, ownership))
     )
   )

@@ -1,6 +1,6 @@
 import * as Effect from "effect/Effect"
 import { makeRuntime, type Runtime } from "../ports.ts"
-import { openDatabase } from "../storage/database.ts"
+import { type Database, openDatabase } from "../storage/database.ts"
 import { lockForQueries } from "../storage/lock.ts"
 import { storedPorts } from "./stored-ports.ts"
 
@@ -13,11 +13,10 @@ import { storedPorts } from "./stored-ports.ts"
  * `directory-damaged`, `format-newer` or `storage-full`; docs/errors.md has the cures.
  */
 export function embedded(dir = "./.keyfold"): Runtime {
-  return makeRuntime(`embedded(${dir})`, (use) =>
-    Effect.gen(function* () {
-      const database = yield* openDatabase(dir)
-      if (use === "query") yield* lockForQueries(database)
-      return storedPorts(database, { foreignStreams: false })
-    })
-  )
+  const open = Effect.suspend(() => openDatabase(dir))
+  const portsOf = (database: Database) => storedPorts(database, { foreignStreams: false })
+  return makeRuntime(`embedded(${dir})`, {
+    query: () => Effect.map(Effect.tap(open, lockForQueries), portsOf),
+    client: Effect.map(open, portsOf)
+  })
 }

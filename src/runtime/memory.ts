@@ -6,5 +6,5 @@ import { storedPorts } from "./stored-ports.ts"
 /** A runtime of its own in this process's memory, for tests: everything works as elsewhere, and is gone with the process. */
 export function memory(): Runtime {
   const ports = storedPorts(makeMemoryStore(), { foreignStreams: true })
-  return makeRuntime("memory", () => Effect.succeed(ports))
+  return makeRuntime("memory", { query: () => Effect.succeed(ports), client: Effect.succeed(ports) })
 }

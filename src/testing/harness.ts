@@ -95,7 +95,7 @@ class TestBench<In, Out, K, S> implements Harness<In, Out, K, S> {
   }
 
   async open(initialState: Iterable<readonly [K, S]> | undefined): Promise<void> {
-    const ports = await Effect.runPromise(Scope.provide(connectorOf(memory())("query", testLimits), this.#scope))
+    const ports = await Effect.runPromise(Scope.provide(connectorOf(memory()).query(testLimits), this.#scope))
     this.#ports = {
       ...ports,
       source: { ...ports.source, open: (name) => ports.source.open(name, { partitions: 1, partitionsDefault: 1 }) }
