@@ -88,7 +88,8 @@ const checkFence = (owner: JournalOwner, { epoch }: JournalState): void => {
   )
 }
 
-const incompatible = (id: JournalId, stored: string, declared: string): KeyfoldError =>
+/** J8. */
+export const incompatible = (id: JournalId, stored: string, declared: string): KeyfoldError =>
   new KeyfoldError(
     "schema-incompatible",
     `the states of ${journalName(id)} were written with the codec ${stored}, which ${declared} cannot read. ` +

@@ -71,6 +71,7 @@ const laws: Readonly<Record<string, Law>> = {
     expect(yield* textsOf(adapter, "out", 1)).toEqual(["y"])
   }),
   "J1 a turn that cannot commit leaves nothing": Effect.fnUntraced(function* (adapter) {
+    if (!adapter.recordsWithCommit) return // such a commit has nothing in the turn to refuse; what it does on a full server is a live test
     yield* adapter.source.open("out", { partitions: 2, partitionsDefault: 16 })
     const owner = yield* own(adapter)
     yield* adapter.journal.commit(owner, turn(1, [image("a", "1", 50)]))

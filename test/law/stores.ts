@@ -19,33 +19,71 @@ import { makeStoredSource } from "../../src/source/stored.ts"
 import { openDatabase } from "../../src/storage/database.ts"
 import { makeMemoryStore } from "../../src/storage/memory-store.ts"
 import type { Store } from "../../src/storage/store.ts"
+import { redisVersions } from "../servers/versions.ts"
+import { openRedis, stopRedisServers } from "./redis-store.ts"
 
 export interface Adapter {
   readonly source: Source["Service"]
   readonly sink: Sink["Service"]
   readonly journal: Journal["Service"]
   readonly ownership: Ownership["Service"]
+  /** Whether a commit stores its records by itself; otherwise they are left to publish. */
+  readonly recordsWithCommit: boolean
   /** The same data through new adapters, as after a restart. */
   readonly reopen: Effect.Effect<Adapter, KeyfoldError>
+  /** Where several processes may own journals, each for the length of a lease; undefined where there is only one. */
+  readonly leases?: {
+    readonly leaseMs: number
+    /** Another process on the same data. */
+    readonly other: Effect.Effect<Adapter, KeyfoldError>
+    /** This process does nothing more, and gives nothing back. */
+    readonly crash: Effect.Effect<void>
+    /** It reaches its server no more, or again. */
+    readonly cut: (isCut: boolean) => void
+  }
 }
 
 export type Law = (adapter: Adapter) => Effect.Effect<void, KeyfoldError, Scope.Scope>
 
-/** Every adapter of a port, by name; a new one is a line here. */
-const adapters: Readonly<Record<string, Effect.Effect<Adapter, KeyfoldError, Scope.Scope>>> = {
-  memory: Effect.sync(() => {
-    const store = makeMemoryStore()
-    const adapter = (): Adapter => ({ ...portsOf(store), reopen: Effect.sync(adapter) })
-    return adapter()
-  }),
-  sqlite: Effect.suspend(() => Effect.flatMap(temporaryDirectory, openSqlite))
+type Port = "source" | "sink" | "journal" | "ownership"
+
+interface Entry {
+  /** Whose laws it keeps; the other ports are there for laws that need several. */
+  readonly ports: readonly Port[]
+  readonly open: Effect.Effect<Adapter, KeyfoldError, Scope.Scope>
 }
 
-export const runLaws = (port: string, laws: Readonly<Record<string, Law>>): void => {
-  for (const [name, adapter] of Object.entries(adapters)) {
+const allPorts: readonly Port[] = ["source", "sink", "journal", "ownership"]
+
+/** Every adapter, by name; a new one is a line here. */
+const adapters: Readonly<Record<string, Entry>> = {
+  memory: {
+    ports: allPorts,
+    open: Effect.sync(() => {
+      const store = makeMemoryStore()
+      const adapter = (): Adapter => ({ ...portsOf(store), reopen: Effect.sync(adapter) })
+      return adapter()
+    })
+  },
+  sqlite: { ports: allPorts, open: Effect.suspend(() => Effect.flatMap(temporaryDirectory, openSqlite)) },
+  ...Object.fromEntries(
+    redisVersions().flatMap((version): [string, Entry][] => [
+      [`redis ${version}`, { ports: ["journal", "ownership"], open: openRedis(version, {}) }],
+      [
+        `redis ${version} with a checkpoint always`,
+        { ports: ["journal"], open: openRedis(version, { checkpointEveryMs: 1, historyKeptMs: 0 }) }
+      ]
+    ])
+  )
+}
+
+export const runLaws = (port: Port, laws: Readonly<Record<string, Law>>): void => {
+  stopRedisServers()
+  for (const [name, { ports, open }] of Object.entries(adapters)) {
+    if (!ports.includes(port)) continue
     describe(`${name} ${port}`, () => {
       for (const [law, holds] of Object.entries(laws)) {
-        test(`${name} ${port}: ${law}`, () => Effect.runPromise(Effect.scoped(Effect.flatMap(adapter, holds))))
+        test(`${name} ${port}: ${law}`, () => Effect.runPromise(Effect.scoped(Effect.flatMap(open, holds))))
       }
     })
   }
@@ -85,7 +123,8 @@ const portsOf = (store: Store): Omit<Adapter, "reopen"> => ({
   source: makeStoredSource(store),
   sink: makeStoredSink(store),
   journal: makeStoredJournal(store, makeStoredOutlet(store)),
-  ownership: makeStoredOwnership(store)
+  ownership: makeStoredOwnership(store),
+  recordsWithCommit: true
 })
 
 /** `reopen` closes the file for good first, whatever scope it was opened in. */

@@ -1,0 +1,71 @@
+/** What the owner of a journal in Redis knows of it without asking: as of the last commit, because nobody else writes. */
+import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { KeyfoldError } from "../errors.ts"
+import type { DirtyKeys } from "./dirty-keys.ts"
+import type { OutboxLedger } from "./outbox-ledger.ts"
+
+/** A checkpoint begins when the log has grown by this since the last one (P18). */
+const logBytesMax = 16 * 1_048_576
+
+export class JournalMemory {
+  readonly dirty: DirtyKeys
+  readonly ledger: OutboxLedger
+  /** The last committed turn, and its progress. */
+  revision: number
+  progress: string | undefined
+  /** The turn that the hash of states has come to. */
+  snapshot: number
+  /** How far Redis knows that outputs are confirmed. */
+  confirmed: number
+  /** What Redis says that states are written with. */
+  fingerprint: string | undefined
+  /** What the next commit says. */
+  fingerprintDeclared: string | undefined
+  /** Why the work in the background has ended: the next commit fails with it. */
+  broken: Cause.Cause<KeyfoldError> | undefined
+  /** Whether anything was committed since it was last asked. */
+  isBusy = false
+  #logBytes: number
+  #isFull = Deferred.makeUnsafe<void>()
+
+  constructor(recovered: Recovered) {
+    this.dirty = recovered.dirty
+    this.ledger = recovered.ledger
+    this.revision = recovered.revision
+    this.progress = recovered.progress
+    this.snapshot = recovered.snapshot
+    this.confirmed = recovered.confirmed
+    this.fingerprint = recovered.fingerprint
+    this.#logBytes = recovered.logBytes
+  }
+
+  /** Of the entries beyond the snapshot. */
+  get logBytes(): number {
+    return this.#logBytes
+  }
+
+  /** Completes when the log has grown so much that a checkpoint should not wait. */
+  get logIsFull(): Effect.Effect<void> {
+    return Deferred.await(this.#isFull)
+  }
+
+  logged(bytes: number): void {
+    this.#logBytes += bytes
+    if (this.#logBytes >= logBytesMax) Deferred.doneUnsafe(this.#isFull, Effect.void)
+  }
+
+  /** The log has forgotten entries of so many bytes. */
+  trimmed(bytes: number): void {
+    this.#isFull = Deferred.makeUnsafe()
+    this.#logBytes -= bytes
+    this.logged(0)
+  }
+}
+
+/** What recovery has read. */
+export type Recovered = Pick<
+  JournalMemory,
+  "dirty" | "ledger" | "revision" | "progress" | "snapshot" | "confirmed" | "fingerprint" | "logBytes"
+>
