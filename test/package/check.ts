@@ -23,6 +23,7 @@ interface Manifest {
 
 const foreignJob = `
 import { job, topic, publisher, read, start, type Query } from "keyfold"
+import { avro } from "keyfold/codecs/avro"
 import { json } from "keyfold/codecs/json"
 import { text } from "keyfold/codecs/text"
 import { bytes } from "keyfold/codecs/bytes"
@@ -33,7 +34,15 @@ import * as layers from "keyfold/effect"
 
 interface Click { readonly user: string; readonly at: number }
 const clicks = topic("clicks", { codec: json<Click>(), key: (click) => click.user, partitions: 2 })
-const sessions = topic("sessions", { codec: json<{ user: string; count: number }>(), key: (session) => session.user })
+const sessionSchema = {
+  type: "record",
+  name: "Session",
+  fields: [
+    { name: "user", type: "string" },
+    { name: "count", type: "int" }
+  ]
+} as const
+const sessions = topic("sessions", { codec: avro<{ user: string; count: number }>(sessionSchema), key: (session) => session.user })
 const sessionized = job("foreign")
   .from(clicks)
   .withWatermark((click) => click.at, "1 second")
