@@ -1,19 +1,15 @@
 /**
- * How much a turn survives once it is committed, and whether Redis is set up for it. Checked when the runtime connects: what is missing is
- * warned of, or, when durability is `strict`, refused.
+ * How much a turn survives once it is committed. Whether the servers are set up for it is looked at when the runtime connects
+ * (durability-redis.ts, durability-nats.ts): what is missing is warned of, or, when durability is `strict`, refused.
  */
 import * as Effect from "effect/Effect"
 import { type Fault, KeyfoldError } from "../errors.ts"
-import { type RedisReply, replyParts, replyText } from "../storage/redis-link.ts"
-import type { RedisConnection } from "./redis.ts"
-import { redisFailure } from "./redis-failures.ts"
-import type { Lasting } from "./redis-lasting.ts"
 
 /** What a committed turn, and every output that has left, survives. What survives less than it is asked for stops loudly (P4), never silently. */
 export const durabilityLevels = {
-  process: "the death of any worker at any time, and a restart of Redis; a crash of Redis may lose its last seconds",
-  machine: "a power failure of the machine that Redis runs on: a turn counts when it is on Redis' disk",
-  replica: "the loss of that machine with its disk: a turn counts when a replica has it as well, in memory"
+  process: "the death of any worker at any time, and a restart of the servers; a crash of Redis may lose its last seconds",
+  machine: "a power failure of a machine that a server runs on: a turn counts when it is on Redis' disk",
+  replica: "the loss of that machine with its disk: a turn counts when a replica of Redis has it as well, in memory"
 } as const
 
 export type DurabilityLevel = keyof typeof durabilityLevels
@@ -25,110 +21,19 @@ export interface DurabilityDemand {
   readonly warn: (message: string) => void
 }
 
-const settingsRead = ["maxmemory-policy", "appendfsync", "no-appendfsync-on-rewrite"]
-const versionMin = [7, 0]
-const versionOfWaitAof = [7, 2]
+/** Warns of what is missing, or fails with `durability-refused` when strict. */
+export const settle = (demand: DurabilityDemand, messages: readonly string[]): Effect.Effect<void, KeyfoldError> =>
+  Effect.suspend(() => {
+    if (demand.isStrict && messages.length > 0) return Effect.fail(refusal(demand.level, messages))
+    for (const message of messages) demand.warn(message)
+    return Effect.void
+  })
 
-/**
- * Answers what each commit has to wait for besides its answer. Fails with `durability-refused` when strict and something is missing, and
- * always on a Redis that is too old.
- */
-export const checkRedisDurability = Effect.fnUntraced(function* (connection: RedisConnection, demand: DurabilityDemand) {
-  const infos = yield* Effect.mapError(connection.everywhere("INFO", []), (thrown) => redisFailure(connection.name, thrown, "INFO"))
-  const configs = yield* Effect.orElseSucceed(connection.everywhere("CONFIG", ["GET", ...settingsRead]), () => undefined)
-  const servers = infos.map((info, index) => factsOf(infoIn(info), configs && pairsIn(configs[index])))
-  const old = servers.find(({ version }) => isBelow(version, versionMin))
-  if (old !== undefined) return yield* Effect.fail(tooOld(connection.name, old))
-  const faults = [...new Set(servers.flatMap((server) => faultsOf(server, demand.level)))]
-  const messages = faults.map((fault) => `${connection.name} ${fault}`)
-  if (demand.isStrict && messages.length > 0) return yield* Effect.fail(refusal(demand.level, messages))
-  for (const message of messages) demand.warn(message)
-  return lastingOf(servers, demand.level)
-})
-
-// ---- what a server is
-
-interface ServerFacts {
-  readonly version: readonly number[]
-  readonly evicts: boolean
-  readonly policy: string
-  readonly hasAppendLog: boolean
-  /** Undefined where the user may not read the configuration. */
-  readonly appendFsync: string | undefined
-  readonly skipsFsync: boolean
-  readonly replicas: number
-}
-
-const factsOf = (info: ReadonlyMap<string, string>, config: ReadonlyMap<string, string> | undefined): ServerFacts => {
-  const policy = config?.get("maxmemory-policy") ?? info.get("maxmemory_policy") ?? "noeviction"
-  return {
-    version: (info.get("redis_version") ?? "0").split(".").map(Number),
-    evicts: policy !== "noeviction",
-    policy,
-    hasAppendLog: info.get("aof_enabled") === "1",
-    appendFsync: config?.get("appendfsync"),
-    skipsFsync: config?.get("no-appendfsync-on-rewrite") === "yes",
-    replicas: Number(info.get("connected_slaves") ?? 0)
-  }
-}
-
-/** The lines of INFO. */
-const infoIn = (reply: RedisReply): ReadonlyMap<string, string> => {
-  const lines = replyText(reply)
-    .split("\r\n")
-    .map((line) => /^(\w+):(.*)$/.exec(line))
-  return new Map(lines.flatMap((found) => (found === null ? [] : [[found[1] as string, found[2] as string]])))
-}
-
-const pairsIn = (reply: RedisReply | undefined): ReadonlyMap<string, string> => {
-  const parts = replyParts(reply).map(replyText)
-  return new Map(parts.flatMap((name, index) => (index % 2 === 0 ? [[name, parts[index + 1] ?? ""]] : [])))
-}
-
-// ---- what is missing
-
-const faultsOf = (server: ServerFacts, level: DurabilityLevel): readonly string[] => {
-  const faults: string[] = []
-  if (server.evicts) faults.push(`removes keys when it is full (maxmemory-policy ${server.policy}): set it to noeviction`)
-  if (!server.hasAppendLog) {
-    faults.push("keeps no append-only file, so a restart loses what came since its last snapshot, or everything: set appendonly yes")
-  }
-  if (level === "machine" && server.hasAppendLog) faults.push(...diskFaults(server))
-  if (level === "replica" && server.replicas === 0) {
-    faults.push("has no replica: with durability for the loss of a machine, turns wait until there is one")
-  }
-  return faults
-}
-
-const diskFaults = ({ appendFsync, skipsFsync, version }: ServerFacts): readonly string[] => {
-  const faults: string[] = []
-  if (appendFsync !== "always" && isBelow(version, versionOfWaitAof)) {
-    faults.push(
-      appendFsync === undefined
-        ? "does not let this user read its configuration (CONFIG GET), so nobody knows when turns are on its disk: allow it, set appendfsync always, or use Redis 7.2 or newer"
-        : `writes to its disk later than it answers (appendfsync ${appendFsync}): set it to always, or use Redis 7.2 or newer, where turns can wait`
-    )
-  }
-  if (skipsFsync) faults.push("does not sync its disk while it rewrites its file (no-appendfsync-on-rewrite yes): set it to no")
-  return faults
-}
-
-/** WAITAOF also where the configuration cannot be read: with appendfsync always it answers at once. */
-const lastingOf = (servers: readonly ServerFacts[], level: DurabilityLevel): Lasting | undefined => {
-  if (level === "replica") return "replica"
-  const canWait = servers.every((server) => server.hasAppendLog && !isBelow(server.version, versionOfWaitAof))
-  const isAlways = servers.every((server) => server.appendFsync === "always")
-  return level === "machine" && canWait && !isAlways ? "disk" : undefined
-}
-
-const isBelow = (version: readonly number[], least: readonly number[]): boolean => {
+export const isBelow = (version: readonly number[], least: readonly number[]): boolean => {
   const [major = 0, minor = 0] = version
   const [majorLeast = 0, minorLeast = 0] = least
   return major < majorLeast || (major === majorLeast && minor < minorLeast)
 }
-
-const tooOld = (name: string, { version }: ServerFacts): KeyfoldError =>
-  new KeyfoldError("durability-refused", `${name} is Redis ${version.join(".")}: keyfold needs ${versionMin.join(".")} or newer`)
 
 const refusal = (level: DurabilityLevel, messages: readonly string[]): KeyfoldError => {
   const faults = messages.map((message): Fault => ({ code: "durability-refused", message }))

@@ -1,5 +1,6 @@
 /** What a Redis said, or that it said nothing, as an error of ours. */
 import { InvariantError, KeyfoldError } from "../errors.ts"
+import { unreachable } from "./server-unreachable.ts"
 
 /** It passes by itself: a restart, a fail-over, a script that runs too long, a replica where a primary was. */
 const passing = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MOVED|ASK|UNBLOCKED|NOQUORUM|FAILOVER)\b/
@@ -21,9 +22,6 @@ export const redisFailure = (name: string, thrown: Error, command: string): Keyf
   }
   throw new InvariantError(`K4: ${name} answered ${command} with ${message}`)
 }
-
-export const unreachable = (name: string, reason: string): KeyfoldError =>
-  new KeyfoldError("unreachable", `${name} cannot be reached (${reason}). It is tried again; start it, or mend the address`)
 
 /** NOSCRIPT: the server does not know the script yet, or was restarted since. */
 export const isUnknownScript = (thrown: Error): boolean => isReply(thrown) && thrown.message.startsWith("NOSCRIPT")

@@ -7,10 +7,11 @@ import { Redis } from "ioredis"
 import { describe, expect, test } from "vitest"
 import type { KeyfoldError } from "../../src/errors.ts"
 import { emptyOutbox } from "../../src/model/turn.ts"
-import { checkRedisDurability, type DurabilityLevel } from "../../src/runtime/durability.ts"
+import type { DurabilityLevel } from "../../src/runtime/durability.ts"
+import { checkRedisDurability } from "../../src/runtime/durability-redis.ts"
 import type { RedisConnection } from "../../src/runtime/redis.ts"
 import { openRedisLink } from "../../src/runtime/redis-link.ts"
-import { startProcess, TestLink } from "../law/redis-process.ts"
+import { startProcess } from "../law/redis-process.ts"
 import { type RedisOptions as ServerOptions, startRedis } from "../servers/redis-server.ts"
 import type { Server } from "../servers/server.ts"
 import { compareVersions, redisVersions, running } from "../servers/versions.ts"
@@ -39,7 +40,7 @@ const said = async (url: string, level: DurabilityLevel): Promise<{ readonly war
 const ownerOn = (url: string, level: DurabilityLevel) =>
   Effect.gen(function* () {
     const link = yield* openRedisLink(url, { level, isStrict: false, warn: () => undefined })
-    const process = yield* startProcess(new TestLink(link, link.lastingScript), { leaseMs: 2_000 })
+    const process = yield* startProcess(link, { leaseMs: 2_000 })
     const owner = yield* process.ownership.acquire(id)
     yield* process.journal.open(owner, "f")
     const commit = (revision: number) => process.journal.commit(owner, { revision, progress: "p", changes: [], outbox: emptyOutbox })
@@ -116,7 +117,7 @@ describe.each(versions)("redis %s", (version) => {
     await run(
       Effect.gen(function* () {
         const link = yield* openRedisLink(server.url, { level: "machine", isStrict: true, warn: () => undefined })
-        const process = yield* startProcess(new TestLink(link, link.lastingScript))
+        const process = yield* startProcess(link)
         const commits = Array.from({ length: 64 }, (_, partition) =>
           Effect.gen(function* () {
             const owner = yield* process.ownership.acquire({ ...id, partition })
@@ -181,14 +182,16 @@ describe.each(versions)("redis %s", (version) => {
           const { commit } = yield* ownerOn(primary.url, "replica")
           yield* commit(1)
           replica.pause()
-          const admin = new Redis(primary.url)
+          const admin = yield* Effect.acquireRelease(
+            Effect.sync(() => new Redis(primary.url)),
+            (client) => Effect.sync(() => client.disconnect())
+          )
           const held = yield* Effect.forkChild(commit(2))
           for (let round = 0; round < 10; round++) {
             yield* Effect.sleep(100)
             yield* Effect.promise(() => admin.client("KILL", "TYPE", "normal", "SKIPME", "yes"))
             expect(held.pollUnsafe()).toBeUndefined()
           }
-          admin.disconnect()
           replica.resume()
           yield* Fiber.join(held)
         })
