@@ -157,7 +157,8 @@ const startPositions = Effect.fnUntraced(function* (
   for (let partition = 0; partition < partitions; partition++) {
     const of = { topic, partition }
     if (startAt === "latest") positions.push(yield* ports.source.lastPosition(of))
-    else positions.push(yield* ports.source.positionBefore(of, typeof startAt === "object" ? startAt.time : Number.NEGATIVE_INFINITY))
+    else if (typeof startAt === "object") positions.push(yield* ports.source.positionBefore(of, startAt.time))
+    else positions.push(yield* ports.source.resumeAfter(of, 0))
   }
   return positions
 })

@@ -22,6 +22,7 @@ export interface RunnerSource {
     request: TopicPartition & { readonly after: number; readonly countMax: number; readonly bytesMax: number }
   ) => Effect.Effect<readonly StoredRecord[], KeyfoldError>
   readonly lastPosition: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
+  readonly resumeAfter: (of: TopicPartition, after: number) => Effect.Effect<number, KeyfoldError>
   readonly arrival: (behind: readonly (TopicPartition & { readonly after: number })[]) => Effect.Effect<void, KeyfoldError>
   readonly positionBefore: (of: TopicPartition, timeMs: number) => Effect.Effect<number, KeyfoldError>
   readonly trim: (of: TopicPartition, upTo: number) => Effect.Effect<void, KeyfoldError>
@@ -32,6 +33,8 @@ export interface RunnerParts {
   readonly index: number
   readonly source: RunnerSource
   readonly limits: Limits
+  /** How long rows of an internal topic stay after they were read (P26). */
+  readonly historyKeptMs: number
   readonly failOnDataLoss: boolean
   readonly ownClock: StageClock
   readonly outgoingClock: StageClock
@@ -39,6 +42,11 @@ export interface RunnerParts {
   readonly post: (news: Omit<PartitionNews, "phase">) => void
   /** The `withWatermark` behind the stage: how long it may put nothing out before the next stage no longer waits for it. */
   readonly outgoingIdleAfterMs: number | undefined
+}
+
+interface Passed {
+  readonly position: number
+  readonly atMs: number
 }
 
 /** Positions that a bounded run reads up to, by input. */
@@ -51,6 +59,7 @@ const siblingsMsEvery = 200
 const restingMoveMsEvery = 2_000
 const trimEvery = 8_192
 const trimMsEvery = 5_000
+const trimsPerHistory = 10
 
 export class Runner {
   readonly #parts: RunnerParts
@@ -65,12 +74,15 @@ export class Runner {
   #trimmedAtMs = Number.NEGATIVE_INFINITY
   #busy = false
   #settledPositions: readonly number[] = []
+  /** Positions of the first input by when the journal had them, oldest first; at most `trimsPerHistory` and two. */
+  readonly #passed: Passed[]
 
   constructor(parts: RunnerParts, startedAtMs: number) {
     this.#parts = parts
     this.#silentSince = parts.partition.inputs.map(() => undefined)
     this.#askedAtMs = parts.partition.inputs.map(() => Number.NEGATIVE_INFINITY)
     this.#outgoingSilentSince = startedAtMs
+    this.#passed = [{ position: parts.partition.progress.positions[0]?.position ?? 0, atMs: Number.NEGATIVE_INFINITY }]
   }
 
   get partition(): Partition {
@@ -149,8 +161,15 @@ export class Runner {
     const nowMs = yield* Clock.currentTimeMillis
     const { positions } = this.partition.progress
     const behind = this.partition.inputs.map((input, index) => ({ ...this.#place(input), after: positions[index]?.position ?? 0 }))
-    yield* Effect.raceFirst(this.#parts.source.arrival(behind), Effect.sleep(this.#waitMs(nowMs)))
+    const something = Effect.raceFirst(this.#parts.source.arrival(behind), Effect.sleep(this.#waitMs(nowMs)))
+    yield* this.partition.isSettled ? something : Effect.raceFirst(something, this.#tellSettled)
   })
+
+  /** Others wait for what is out: they are told when it is, also when nothing else happens. Never completes. */
+  get #tellSettled(): Effect.Effect<never> {
+    const told = Effect.map(Clock.currentTimeMillis, (nowMs) => this.tell(nowMs))
+    return Effect.andThen(Effect.ignore(Effect.andThen(this.partition.settled(), told)), Effect.never)
+  }
 
   /** Tells the siblings where this partition is. */
   tell(nowMs: number): void {
@@ -215,23 +234,46 @@ export class Runner {
     const place = this.#place(partition.inputs[index] as PartitionInput)
     const { position: after, created } = partition.progress.positions[index] as ReadPosition
     const isAnother = created !== (partition.inputs[index] as PartitionInput).created
-    const last = yield* source.lastPosition(place)
-    const first = yield* source.positionBefore(place, Number.NEGATIVE_INFINITY)
-    const target = after > last && !isAnother ? last : first
+    const target = yield* source.resumeAfter(place, isAnother ? 0 : after)
     if (target === after && !isAnother) return yield* Effect.fail(error)
     yield* partition.skipTo(index, target)
     return target
   })
 
-  /** P26: what the journal has passed of an internal topic is of no more use; nobody else reads it. */
+  /** P26: what the journal has passed of an internal topic is of no more use; nobody else reads it. A source that is away keeps it a while longer. */
   readonly #trim = Effect.fnUntraced(function* (this: Runner, least: number) {
     const { inputs, progress } = this.partition
     const [input] = inputs
     const position = progress.positions[0]?.position ?? 0
     if (input === undefined || input.upstreamCount === 0 || position - this.#trimmed < least) return
-    yield* this.#parts.source.trim(this.#place(input), position)
-    this.#trimmed = position
-    this.#trimmedAtMs = yield* Clock.currentTimeMillis
+    const nowMs = yield* Clock.currentTimeMillis
+    const { historyKeptMs, source } = this.#parts
+    if (historyKeptMs > 0 && nowMs - this.#trimmedAtMs < historyKeptMs / trimsPerHistory) return
+    this.#trimmedAtMs = nowMs
+    const aged = historyKeptMs > 0 ? this.#agedPosition(position, nowMs) : Effect.succeed(position)
+    yield* Effect.ignore(
+      Effect.flatMap(aged, (upTo) =>
+        Effect.tap(upTo > this.#trimmed ? source.trim(this.#place(input), upTo) : Effect.void, () =>
+          Effect.sync(() => {
+            this.#trimmed = Math.max(this.#trimmed, upTo)
+          })
+        )
+      )
+    )
+  })
+
+  /**
+   * A journal that loses its last moments must find what it has to read again. So a row stays until it is old itself and its position was
+   * in the journal long ago: as this owner saw it, or as it found it when it took over.
+   */
+  readonly #agedPosition = Effect.fnUntraced(function* (this: Runner, position: number, nowMs: number) {
+    const { historyKeptMs, source } = this.#parts
+    const since = nowMs - historyKeptMs
+    this.#passed.push({ position, atMs: nowMs })
+    while ((this.#passed[1]?.atMs ?? nowMs) <= since) this.#passed.shift()
+    const safe = this.#passed[0] as Passed
+    const place = this.#place(this.partition.inputs[0] as PartitionInput)
+    return safe.atMs > since ? 0 : Math.min(safe.position, yield* source.positionBefore(place, since))
   })
 
   /**

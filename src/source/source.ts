@@ -7,10 +7,12 @@
  * I3. `read` answers at most `countMax` records, and beyond the first at most `bytesMax` bytes of payload.
  * I4. The first to open a topic creates it; its partition count and hash never change, and a declaration that differs is refused.
  * I5. `arrival` completes when a record may have arrived behind one of the positions: sometimes for nothing, never too late for ever.
- * I6. `trim` removes records up to a position and nothing behind it (the very last record may stay); `lastPosition` never goes back.
+ * I6. `trim` removes records up to a position and nothing behind it (a writer's very last may stay); `lastPosition` never goes back.
  * I7. `check` fails with `source-gap` when the log is not the one that a position was read from, or has lost records around it (P3).
  * I8. A source that cannot be reached answers nothing new: `read` comes back empty, `arrival` waits. The other questions wait, or fail
  *     with `unreachable`.
+ * I9. `resumeAfter` answers from where reading can go on behind a position, past whatever is gone: the position before the first record
+ *     that is there behind it, else the last position.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
@@ -47,6 +49,7 @@ export class Source extends Context.Service<
     readonly lastPosition: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
     /** The position before the first record published at or after `timeMs`. */
     readonly positionBefore: (of: TopicPartition, timeMs: number) => Effect.Effect<number, KeyfoldError>
+    readonly resumeAfter: (of: TopicPartition, after: number) => Effect.Effect<number, KeyfoldError>
     readonly arrival: (behind: readonly (TopicPartition & { readonly after: number })[]) => Effect.Effect<void, KeyfoldError>
     readonly trim: (of: TopicPartition, upTo: number) => Effect.Effect<void, KeyfoldError>
   }

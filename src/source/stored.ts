@@ -21,6 +21,12 @@ export const makeStoredSource = (store: Store): Source["Service"] => ({
   read: (request) => store.read(() => readDense(store, request)),
   lastPosition: (of) => store.read(() => store.topics.log(of.topic, of.partition).lastPosition()),
   positionBefore: (of, timeMs) => store.read(() => store.topics.log(of.topic, of.partition).positionBefore(timeMs)),
+  resumeAfter: ({ topic, partition }, after) =>
+    store.read(() => {
+      const log = store.topics.log(topic, partition)
+      const [next] = log.read({ after, countMax: 1, bytesMax: 1 })
+      return next === undefined ? log.lastPosition() : next.position - 1
+    }),
   arrival: (behind) =>
     Effect.suspend(() => {
       const logs = behind.map(({ topic, partition, after }) => ({ log: store.topics.log(topic, partition), after }))

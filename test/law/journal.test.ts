@@ -316,6 +316,19 @@ const laws: Readonly<Record<string, Law>> = {
     expect(error.message).toContain("avro/9")
     expect(yield* again.journal.open(owner, codec)).toMatchObject({ revision: 1 })
   }),
+  "J8 a codec that also reads the older one is let in, and from then on none that does not read both": Effect.fnUntraced(
+    function* (adapter) {
+      const owner = yield* own(adapter)
+      yield* adapter.journal.open(owner, "avro/1")
+      yield* adapter.journal.commit(owner, turn(1, [image("a", "1"), image("b", "1")]))
+      yield* adapter.journal.open(owner, "avro/2 avro/1")
+      yield* adapter.journal.commit(owner, turn(2, [image("a", "2")]))
+      const again = yield* adapter.reopen
+      for (const lacking of ["avro/1", "avro/2", "avro/3 avro/2"])
+        expect(yield* codeOf(again.journal.open(owner, lacking))).toBe("schema-incompatible")
+      expect(yield* again.journal.open(owner, "avro/3 avro/1 avro/2")).toMatchObject({ revision: 2 })
+    }
+  ),
   "J8 another codec is welcome where no state is stored": Effect.fnUntraced(function* (adapter) {
     const owner = yield* own(adapter)
     yield* adapter.journal.open(owner, "avro/9")

@@ -57,7 +57,12 @@ export class TestLink implements RedisLink {
     return Effect.suspend(() => {
       this.calls.push({ name, args })
       if (this.isCut) return Effect.andThen(Effect.sleep(5), Effect.fail(lost))
-      this.before(name, args)
+      try {
+        this.before(name, args)
+      } catch (thrown) {
+        if (thrown instanceof KeyfoldError) return Effect.fail(thrown)
+        throw thrown
+      }
       if (this.answersLost === 0) return call
       this.answersLost -= 1
       return Effect.andThen(call, Effect.fail(lost))
@@ -82,11 +87,11 @@ export interface RedisProcess {
 let processes = 0
 
 export const startProcess = Effect.fnUntraced(function* (
-  connection: Pick<RedisLink, "name" | "script" | "command">,
+  connection: Pick<RedisLink, "name" | "script" | "command"> & Partial<RedisLink>,
   options: ProcessOptions = {}
 ): Effect.fn.Return<RedisProcess, never, Scope.Scope> {
   const { worker = `worker-${++processes}`, prefix = "kf", leaseMs = 4_000, limits } = options
-  const link = new TestLink(connection)
+  const link = new TestLink(connection, connection.lastingScript)
   const tenures = new RedisTenures()
   const own = yield* Scope.fork(yield* Effect.scope)
   const ownership = yield* Effect.provideService(makeRedisOwnership(link, tenures, { worker, leaseMs, prefix }), Scope.Scope, own)

@@ -2,7 +2,7 @@
 // Method: one suite, run on each adapter with a store of its own (R2); what was stored is read through the source.
 import * as Effect from "effect/Effect"
 import { expect } from "vitest"
-import { codeOf, type Law, record, runLaws, textsOf } from "./stores.ts"
+import { codeOf, type Law, record, runLaws, textOf, textsOf } from "./stores.ts"
 
 const three = { partitions: 3, partitionsDefault: 16 }
 const out = (partition: number, text: string, number?: number) => record("out", partition, text, number)
@@ -90,7 +90,21 @@ const laws: Readonly<Record<string, Law>> = {
     expect(yield* again.sink.lastNumber("w", { topic: "out", partition: 0 })).toBe(2)
     expect(yield* again.sink.lastNumber("w", { topic: "out", partition: 1 })).toBe(1)
     expect(yield* again.sink.lastNumber("v", { topic: "out", partition: 0 })).toBe(0)
-  })
+  }),
+  "O5 lastNumber of a writer is known when everything of it was trimmed and others have written since": Effect.fnUntraced(
+    function* (adapter) {
+      yield* adapter.source.open("out", three)
+      const others = [1, 2, 3, 4].map((number) => ({ ...out(0, `other ${number}`), identity: { writer: "v", number } }))
+      yield* adapter.sink.publish([out(0, "a", 1), out(0, "b", 2), out(0, "foreign"), ...others])
+      for (const upTo of [4, 6, 6]) yield* adapter.source.trim({ topic: "out", partition: 0 }, upTo)
+      const again = yield* adapter.reopen
+      expect(yield* again.sink.lastNumber("w", { topic: "out", partition: 0 })).toBe(2)
+      expect(yield* again.sink.lastNumber("v", { topic: "out", partition: 0 })).toBe(4)
+      yield* again.sink.publish([out(0, "b", 2), out(0, "c", 3), { ...out(0, "other 5"), identity: { writer: "v", number: 5 } }])
+      const read = yield* again.source.read({ topic: "out", partition: 0, after: 6, countMax: 10, bytesMax: 1_000 })
+      expect(read.map(({ payload }) => textOf(payload))).toEqual(["other 4", "c", "other 5"])
+    }
+  )
 }
 
 runLaws("sink", laws)

@@ -54,7 +54,9 @@ const laws: Readonly<Record<string, Law>> = {
     yield* adapter.sink.publish([published, { ...published, headers: new Map(), payload: new Uint8Array(0) }])
     const [first, second] = yield* adapter.source.read({ ...clicks, ...all })
     expect([...(first?.headers ?? [])]).toEqual([...headers])
-    expect(first).toMatchObject({ publishedAt: 1_700_000_000_123, payload: new Uint8Array([0, 255, 1]) })
+    expect(first).toMatchObject({ payload: new Uint8Array([0, 255, 1]) })
+    if (adapter.stampsRecords === true) expect(Math.abs((first?.publishedAt ?? 0) - Date.now())).toBeLessThan(60_000)
+    else expect(first?.publishedAt).toBe(1_700_000_000_123)
     expect(second).toMatchObject({ headers: new Map(), payload: new Uint8Array(0) })
   }),
   "I2 the same read answers the same, whatever was done with the bytes meanwhile": Effect.fnUntraced(function* (adapter) {
@@ -171,12 +173,29 @@ const laws: Readonly<Record<string, Law>> = {
     yield* again.sink.publish([record("clicks", 1, "d")])
     expect((yield* again.source.read({ ...clicks, ...all, after: 3 })).map(({ position }) => position)).toEqual([4])
   }),
+  "I9 resumeAfter goes on behind what is gone, at the end of what is there": Effect.fnUntraced(function* (adapter) {
+    yield* withClicks(adapter)
+    expect(yield* adapter.source.resumeAfter(clicks, 0)).toBe(0)
+    yield* adapter.sink.publish(["a", "b", "c", "d"].map((text) => record("clicks", 1, text)))
+    expect(yield* adapter.source.resumeAfter(clicks, 2)).toBe(2)
+    yield* adapter.source.trim(clicks, 2)
+    for (const after of [0, 1, 2]) expect(yield* adapter.source.resumeAfter(clicks, after)).toBe(2)
+    for (const after of [4, 9]) expect(yield* adapter.source.resumeAfter(clicks, after)).toBe(4)
+  }),
   "positionBefore is the position before the first record published at or after a time": Effect.fnUntraced(function* (adapter) {
     yield* adapter.source.open("clicks", four)
-    const times = [10, 30, 20, 40]
-    yield* adapter.sink.publish(times.map((publishedAt) => ({ ...record("clicks", 1, "x"), publishedAt, payload: bytes("x") })))
-    const positions = yield* Effect.all([0, 10, 11, 30, 31, 40, 41].map((timeMs) => adapter.source.positionBefore(clicks, timeMs)))
-    expect(positions).toEqual([0, 0, 1, 1, 3, 3, 4])
+    for (const publishedAt of [10, 30, 20, 40]) {
+      yield* adapter.sink.publish([{ ...record("clicks", 1, "x"), publishedAt, payload: bytes("x") }])
+      if (adapter.stampsRecords === true) yield* Effect.sleep(3)
+    }
+    yield* adapter.source.lastPosition(clicks)
+    const times = (yield* adapter.source.read({ ...clicks, ...all })).map(({ publishedAt }) => publishedAt)
+    if (adapter.stampsRecords !== true) expect(times).toEqual([10, 30, 20, 40])
+    expect(times).toHaveLength(4)
+    for (const timeMs of [0, ...times, ...times.map((time) => time + 1), Number.NEGATIVE_INFINITY]) {
+      const index = times.findIndex((time) => time >= timeMs)
+      expect(yield* adapter.source.positionBefore(clicks, timeMs)).toBe(index < 0 ? 4 : index)
+    }
     expect(yield* adapter.source.positionBefore({ topic: "clicks", partition: 0 }, 5)).toBe(0)
   })
 }

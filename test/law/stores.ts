@@ -19,7 +19,8 @@ import { makeStoredSource } from "../../src/source/stored.ts"
 import { openDatabase } from "../../src/storage/database.ts"
 import { makeMemoryStore } from "../../src/storage/memory-store.ts"
 import type { Store } from "../../src/storage/store.ts"
-import { redisVersions } from "../servers/versions.ts"
+import { natsVersions, redisVersions } from "../servers/versions.ts"
+import { openJetStream, stopNatsServers } from "./jetstream-store.ts"
 import { openRedis, stopRedisServers } from "./redis-store.ts"
 
 export interface Adapter {
@@ -29,6 +30,8 @@ export interface Adapter {
   readonly ownership: Ownership["Service"]
   /** Whether a commit stores its records by itself; otherwise they are left to publish. */
   readonly recordsWithCommit: boolean
+  /** Whether the time of a record is when the server stored it, whatever its publisher says. */
+  readonly stampsRecords?: boolean
   /** The same data through new adapters, as after a restart. */
   readonly reopen: Effect.Effect<Adapter, KeyfoldError>
   /** Where several processes may own journals, each for the length of a lease; undefined where there is only one. */
@@ -74,11 +77,15 @@ const adapters: Readonly<Record<string, Entry>> = {
         { ports: ["journal"], open: openRedis(version, { checkpointEveryMs: 1, historyKeptMs: 0 }) }
       ]
     ])
+  ),
+  ...Object.fromEntries(
+    natsVersions().map((version): [string, Entry] => [`nats ${version}`, { ports: ["source", "sink"], open: openJetStream(version) }])
   )
 }
 
 export const runLaws = (port: Port, laws: Readonly<Record<string, Law>>): void => {
   stopRedisServers()
+  stopNatsServers()
   for (const [name, { ports, open }] of Object.entries(adapters)) {
     if (!ports.includes(port)) continue
     describe(`${name} ${port}`, () => {
@@ -113,11 +120,17 @@ export const record = (topic: string, partition: number, text: string, number?: 
   identity: number === undefined ? undefined : { writer: "w", number }
 })
 
-/** All payloads of a partition, as texts. */
-export const textsOf = (adapter: Adapter, topic: string, partition: number): Effect.Effect<readonly (string | undefined)[], KeyfoldError> =>
-  Effect.map(adapter.source.read({ topic, partition, after: 0, countMax: 1_000, bytesMax: 1_000_000 }), (records) =>
-    records.map(({ payload }) => textOf(payload))
-  )
+/** All payloads of a partition, as texts: up to where it ends now (I1). */
+export const textsOf = Effect.fnUntraced(function* (adapter: Adapter, topic: string, partition: number) {
+  const end = yield* adapter.source.lastPosition({ topic, partition })
+  const texts: (string | undefined)[] = []
+  for (let after = 0; after < end; ) {
+    const records = yield* adapter.source.read({ topic, partition, after, countMax: 1_000, bytesMax: 1_000_000 })
+    texts.push(...records.map(({ payload }) => textOf(payload)))
+    after = records.at(-1)?.position ?? after
+  }
+  return texts
+})
 
 const portsOf = (store: Store): Omit<Adapter, "reopen"> => ({
   source: makeStoredSource(store),

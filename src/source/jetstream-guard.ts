@@ -1,0 +1,102 @@
+/**
+ * P3: is a stream still the one that a position was read from, and is what follows the position still there? Servers say nothing when it
+ * is not: they begin a consumer elsewhere. Every fault is a `source-gap` that names what is missing and what to do.
+ */
+import * as Effect from "effect/Effect"
+import { KeyfoldError } from "../errors.ts"
+import type { ReadPosition, TopicPartition } from "../model/record.ts"
+import { type ApiFault, isStreamMissing, type JetStreamApi, type StreamInfo } from "./jetstream-api.ts"
+
+/** One partition's stream. */
+export interface StreamPlace extends TopicPartition {
+  readonly stream: string
+}
+
+/** A leader that was deposed a moment ago may not know it yet, and answer what was; a second look is not fooled. */
+const secondLookMs = 400
+
+/** Asks the leader. Answers the stream as it is, or the gap. */
+export const guard = (api: JetStreamApi, of: StreamPlace, at: ReadPosition): Effect.Effect<StreamInfo, ApiFault | KeyfoldError> => {
+  const look = lookOnce(api, of, at)
+  return Effect.flatMap(look, ({ info, gap }) => {
+    if (gap === undefined) return Effect.succeed(info as StreamInfo)
+    if ((info?.cluster?.replicas?.length ?? 0) === 0) return Effect.fail(gap)
+    return Effect.flatMap(Effect.andThen(Effect.sleep(secondLookMs), look), (second) =>
+      second.gap === undefined ? Effect.succeed(second.info as StreamInfo) : Effect.fail(second.gap)
+    )
+  })
+}
+
+interface Look {
+  readonly info: StreamInfo | undefined
+  readonly gap: KeyfoldError | undefined
+}
+
+const lookOnce = Effect.fnUntraced(function* (
+  api: JetStreamApi,
+  of: StreamPlace,
+  at: ReadPosition
+): Effect.fn.Return<Look, ApiFault | KeyfoldError> {
+  const info = yield* Effect.catch(api.streamInfo(of.stream), (fault) =>
+    isStreamMissing(fault) ? Effect.succeed(undefined) : Effect.fail(fault)
+  )
+  if (info === undefined) return { info, gap: streamGone(of, at.position) }
+  const gap = gapIn(of, at, info)
+  const { first_seq: first } = info.state
+  if (gap !== undefined || at.publishedAt === null || at.position < Math.max(first, 1)) return { info, gap }
+  const message = yield* api.message(of.stream, { seq: at.position })
+  const isOther = message !== undefined && message.publishedAt !== at.publishedAt
+  return { info, gap: isOther ? otherMessage(of, at.position, message.publishedAt) : undefined }
+})
+
+/** What the stream's own numbers say. Pure. */
+export const gapIn = (of: StreamPlace, { created, position }: ReadPosition, info: StreamInfo): KeyfoldError | undefined => {
+  const { first_seq: first, last_seq: last } = info.state
+  if (info.created !== created) return recreated(of, info.created)
+  if (first > position + 1) return removed(of, position, first)
+  return last < position ? endsBefore(of, position, last) : undefined
+}
+
+const gap = (message: string): KeyfoldError => new KeyfoldError("source-gap", message)
+
+const place = ({ topic, partition, stream }: StreamPlace): string =>
+  topic === stream ? `the stream ${stream}` : `${topic}/${partition} (the stream ${stream})`
+
+const onward = "start with failOnDataLoss: false to go on without them"
+
+const streamGone = (of: StreamPlace, position: number): KeyfoldError =>
+  gap(
+    `${place(of)} was read up to position ${position} and does not exist any more. Restore it from a backup; or delete what is left of it, ` +
+      "publish anew, and start with failOnDataLoss: false"
+  )
+
+const recreated = (of: StreamPlace, created: string): KeyfoldError =>
+  gap(
+    `${place(of)} was deleted and created again (at ${created}) since it was read: start under another query name to read the new one from ` +
+      "its beginning, or with failOnDataLoss: false to go on with it"
+  )
+
+const removed = (of: StreamPlace, position: number, first: number): KeyfoldError =>
+  gap(
+    `${place(of)} was read up to position ${position}, and the next record there is ${first}: those between were purged, or the stream's ` +
+      `limits removed them before they were read. Raise the limits; ${onward}`
+  )
+
+const endsBefore = (of: StreamPlace, position: number, last: number): KeyfoldError =>
+  gap(
+    `${place(of)} ends at position ${last}, but it was read up to ${position}: the server has lost its last records (see sync_interval and ` +
+      `replicas). Restore them; ${onward}`
+  )
+
+const otherMessage = (of: StreamPlace, position: number, publishedAt: number): KeyfoldError =>
+  gap(
+    `${place(of)} holds another record at position ${position} than the one that was read (now of ${new Date(publishedAt).toISOString()}): ` +
+      `the server has lost its last records and took new ones in their place. Restore them; ${onward}`
+  )
+
+/** Of a record in the middle, which neither limits nor a purge of the whole stream remove. */
+export const deletedRecord = (of: StreamPlace, position: number, next: number): KeyfoldError =>
+  gap(
+    `${place(of)} was read up to position ${position - 1}, and the next record there is ${next}: those between were deleted one by one. ` +
+      "Restore them from a backup, or start under another query name"
+  )

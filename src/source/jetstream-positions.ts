@@ -1,0 +1,56 @@
+/** Where a stream ends, and what was published when. The leader answers all of it. */
+import * as Effect from "effect/Effect"
+import type { ApiFault, JetStreamApi, StoredMessage } from "./jetstream-api.ts"
+
+/** The last record's position; of a stream of which only some subjects are read, the last of those. */
+export const lastPosition = (
+  api: JetStreamApi,
+  stream: string,
+  subjects: readonly string[],
+  reached: () => number
+): Effect.Effect<number, ApiFault> => {
+  if (subjects.length === 0) return Effect.map(api.streamInfo(stream), ({ state }) => state.last_seq)
+  const lasts = subjects.map((subject) => api.message(stream, { last_by_subj: subject }))
+  // I6: what has been read stays read, also when the stream's limits have removed it since.
+  return Effect.map(Effect.all(lasts, { concurrency: "unbounded" }), (messages) =>
+    Math.max(reached(), ...messages.map((message) => message?.position ?? 0))
+  )
+}
+
+/**
+ * The position before the first record that is published at or after a time: a binary search over what is there, because servers before
+ * 2.11 find a place by time only roughly when messages are missing. Servers stamp messages in order.
+ */
+export const positionBefore = Effect.fnUntraced(function* (
+  api: JetStreamApi,
+  stream: string,
+  timeMs: number
+): Effect.fn.Return<number, ApiFault> {
+  const { state } = yield* api.streamInfo(stream)
+  let low = Math.max(1, state.first_seq)
+  let high = state.last_seq + 1
+  // Everything before `low` is older; what is at `high`, or behind it, is not.
+  while (low < high) {
+    const middle = low + Math.floor((high - low) / 2)
+    const message = yield* messageFrom(api, stream, middle)
+    if (message === undefined || message.position >= high || message.publishedAt >= timeMs) high = middle
+    else low = message.position + 1
+  }
+  return low - 1
+})
+
+/** The position before the first message that is there behind `after`, else the last. */
+export const resumeAfter = Effect.fnUntraced(function* (
+  api: JetStreamApi,
+  stream: string,
+  after: number
+): Effect.fn.Return<number, ApiFault> {
+  const next = yield* messageFrom(api, stream, after + 1)
+  return next === undefined ? (yield* api.streamInfo(stream)).state.last_seq : next.position - 1
+})
+
+/** The message at a position, or the next one that is there. */
+const messageFrom = (api: JetStreamApi, stream: string, position: number): Effect.Effect<StoredMessage | undefined, ApiFault> =>
+  Effect.flatMap(api.message(stream, { seq: position }), (message) =>
+    message === undefined ? api.message(stream, { seq: position, next_by_subj: ">" }) : Effect.succeed(message)
+  )
