@@ -26,6 +26,10 @@ export interface Ports extends TopicPorts {
   readonly journal: Journal["Service"]
   readonly ownership: Ownership["Service"]
   readonly membership: Membership["Service"]
+  /** What carries the messages, as traces call it (`messaging.system`). Default "keyfold": no system of its own. */
+  readonly messagingSystem?: string
+  /** How long rows of an internal topic stay after they were read (P26); 0 where one commit moves the position and cannot be lost without them. */
+  readonly historyKeptMs: number
   /** Whether a `stream()` source can be read; without servers only as a topic of its name, for tests. */
   readonly foreignStreams: boolean
   /** Whether a fault passes by itself, so that a partition that it stopped is taken over again (P11): outages and lost leases, with servers. */

@@ -14,6 +14,7 @@ export const storedPorts = (store: Store, options: { readonly foreignStreams: bo
   journal: makeStoredJournal(store, makeStoredOutlet(store)),
   ownership: makeStoredOwnership(store),
   membership: alone,
+  historyKeptMs: 0,
   foreignStreams: options.foreignStreams,
   payloadBytesMax,
   isPassing: () => false

@@ -1,0 +1,135 @@
+// Goal: however workers die, stall or come late, each request counts once, each session comes out once, and a worker that has lost a
+// partition does no harm.
+// Method: workers are processes over real servers; a feeder publishes the log at a pace while they are killed with SIGKILL or stopped with
+// SIGSTOP for longer than their lease. In the end the sessions must be those that sorting the log finds, and the streams themselves must
+// hold no copy that a foreign reader would see. Rerun one case with SEED=<n>; KEYFOLD_TEST=full kills 100 times.
+import { type Runtime, read, type Topic } from "keyfold"
+import { describe, expect, test } from "vitest"
+import { type Cluster, deadOf, finish, startCluster, valuesOf } from "../fixtures/cluster.ts"
+import { chained, direct, numbered, sessions } from "../fixtures/jobs.ts"
+import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
+import { Feeder, rowsOf, Workers } from "../fixtures/siege.ts"
+import { randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
+import { pauseProcess } from "../servers/pause.ts"
+import { natsVersions } from "../servers/versions.ts"
+
+const isFull = process.env["KEYFOLD_TEST"] === "full"
+const seed = seedOr(20_140_109)
+const log = requestLog(seed)
+const minutes = isFull ? 12 : 3
+
+/** Values in order, and how many records there are in all: without copies both counts are the same. */
+const recordsOf = async <T>(runtime: Runtime, of: Topic<T>): Promise<{ readonly values: T[]; readonly stored: number }> => {
+  const values: T[] = []
+  const lastPositions = new Map<number, number>()
+  for await (const { value, info } of read(runtime, of)) {
+    values.push(value)
+    lastPositions.set(info.partition, info.position)
+  }
+  return { values, stored: [...lastPositions.values()].reduce((sum, position) => sum + position, 0) }
+}
+
+const expectExact = async (cluster: Cluster): Promise<void> => {
+  expect(await finish(cluster.runtime, direct), "late rows").toBe(0)
+  const { values, stored } = await recordsOf(cluster.runtime, sessions)
+  expect(bytewise(values.map(sessionLine))).toEqual(log.sessions)
+  for (const [key, ofKey] of Map.groupBy(values, (session) => session.key)) {
+    const starts = ofKey.map((session) => session.start)
+    expect(starts, key).toEqual(starts.toSorted((a, b) => a - b))
+  }
+  expect(stored, "records in the streams, copies included").toBe(values.length)
+  expect(await deadOf(cluster.runtime, "direct")).toEqual([])
+}
+
+const expectNumbered = async (cluster: Cluster): Promise<void> => {
+  expect(await finish(cluster.runtime, chained), "late rows").toBe(0)
+  const found = await valuesOf(cluster.runtime, numbered)
+  expect(bytewise(found.map(sessionLine))).toEqual(log.sessions)
+  for (const [group, ofGroup] of Map.groupBy(found, (session) => session.group)) {
+    expect(
+      ofGroup.map(({ number }) => number),
+      `the state of ${group}`
+    ).toEqual(ofGroup.map((_, index) => index + 1))
+  }
+  expect(await deadOf(cluster.runtime, "chained")).toEqual([])
+}
+
+describe(`three workers over ${log.name} (SEED=${seed})`, () => {
+  const kills = isFull ? 100 : 12
+  const killMsEvery = 1_000
+
+  test.each([
+    ["direct", expectExact],
+    ["chained", expectNumbered]
+  ] as const)(
+    `a worker is killed about every second, ${kills} times, and replaced: %s`,
+    { timeout: minutes * 60_000 },
+    async (name, expectAll) => {
+      const random = randomFrom(seed)
+      await using cluster = await startCluster({ lease: "2 seconds" })
+      const feeder = new Feeder(cluster.place, log)
+      await feeder.ready()
+      const workers = new Workers(cluster.place, name)
+      const portion = Math.ceil(log.lines.length / (kills + 1))
+      for (let worker = 0; worker < 3; worker++) workers.add()
+      await Promise.all(workers.running.map((worker) => worker.says("started", 60_000)))
+      let busyKills = 0
+      for (let kill = 1; kill <= kills; kill++) {
+        await feeder.fed()
+        // A portion takes the better part of the time between two kills.
+        feeder.feed(portion, Math.max(1, Math.floor((killMsEvery * 20) / portion / 1.5)))
+        await sleep(killMsEvery * (0.5 + random()))
+        expect(workers.faults).toEqual([])
+        const victim = await workers.replace(Math.floor(random() * 3))
+        if (feeder.isFeeding && rowsOf(victim) > 0) busyKills += 1
+      }
+      await feeder.rest()
+      expect(workers.faults).toEqual([])
+      await workers.killAll()
+      console.log(`SEED=${seed}: ${kills} kills, ${busyKills} of them of a worker that had rows, while more came`)
+      expect(busyKills).toBeGreaterThan(kills / 10)
+      await expectAll(cluster)
+    }
+  )
+})
+
+describe.each(natsVersions())(`nats-server %s: a worker that is stopped for longer than its lease (SEED=${seed})`, (natsVersion) => {
+  const pauses = isFull ? 15 : 4
+
+  test(`P11, P17, P21: ${pauses} times; its late writes are refused, and it works again`, { timeout: minutes * 60_000 }, async () => {
+    const random = randomFrom(seed + 1)
+    await using cluster = await startCluster({ natsVersion, lease: "1 second" })
+    const feeder = new Feeder(cluster.place, log)
+    await feeder.ready()
+    const workers = new Workers(cluster.place, "direct")
+    for (let worker = 0; worker < 2; worker++) workers.add()
+    const portion = Math.ceil(log.lines.length / (pauses + 2))
+    for (let pause = 0; pause < pauses; pause++) {
+      await feeder.fed()
+      feeder.feed(portion, Math.ceil(100_000 / portion))
+      const zombie = workers.running[pause % 2] as (typeof workers.running)[number]
+      const other = workers.running[(pause + 1) % 2] as (typeof workers.running)[number]
+      const before = rowsOf(zombie)
+      await until("the one that will be stopped works", () => rowsOf(zombie) > before)
+      await sleep(random() * 500)
+      pauseProcess(zombie.pid)
+      await sleep(1_500) // longer than the lease: the other one may take everything now
+      const taken = rowsOf(other)
+      await until("the other one works on", () => rowsOf(other) > taken || !feeder.isFeeding)
+      process.kill(zombie.pid, "SIGCONT")
+      expect(workers.faults).toEqual([])
+    }
+    await feeder.fed()
+    const late = workers.running.map(rowsOf)
+    await until("both work again", async () => {
+      feeder.feed(5, 0)
+      await feeder.fed()
+      await sleep(50)
+      return workers.running.every((worker, index) => rowsOf(worker) > (late[index] as number))
+    })
+    await feeder.rest()
+    expect(workers.faults).toEqual([])
+    await workers.killAll()
+    await expectExact(cluster)
+  })
+})
