@@ -10,8 +10,8 @@ import type { KeyText } from "../model/key.ts"
 import type { KeyImage } from "../model/turn.ts"
 import type { RedisArgument } from "../storage/redis-link.ts"
 import { monotonicMs, type RedisTenure } from "../storage/redis-tenure.ts"
-import { encodeImage } from "./entry.ts"
 import type { JournalMemory } from "./journal-memory.ts"
+import { encodeValue } from "./key-value.ts"
 import { checkpointChunk, checkpointEnd } from "./scripts.ts"
 import type { StoredTimeouts } from "./stored-timeouts.ts"
 
@@ -29,9 +29,11 @@ export interface CheckpointParts {
 export const keepCheckpoints = Effect.fnUntraced(function* (parts: CheckpointParts, checkpointEveryMs: number) {
   for (;;) {
     yield* Effect.raceFirst(Effect.sleep(checkpointEveryMs), parts.memory.logIsFull)
-    yield* Effect.catch(checkpoint(parts), (failure) =>
-      failure.code === "storage-full" ? Effect.sleep(fullMsEvery) : Effect.fail(failure)
-    )
+    yield* Effect.catch(checkpoint(parts), (failure) => {
+      if (failure.code !== "storage-full") return Effect.fail(failure)
+      parts.memory.yieldRoom()
+      return Effect.sleep(fullMsEvery)
+    })
   }
 })
 
@@ -89,7 +91,7 @@ const chunkArguments = (images: readonly KeyImage[]): readonly RedisArgument[] =
   for (const image of images) {
     const { keyText, bytes, timeoutAt } = image
     if (bytes === undefined && timeoutAt === undefined) gone.push(keyText)
-    else stored.push(keyText, encodeImage(image))
+    else stored.push(keyText, encodeValue(image))
     if (timeoutAt === undefined) disarmed.push(keyText)
     else armed.push(String(timeoutAt), keyText)
   }

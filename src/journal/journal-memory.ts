@@ -8,6 +8,8 @@ import type { OutboxLedger } from "./outbox-ledger.ts"
 
 /** A checkpoint begins when the log has grown by this since the last one (P18). */
 const logBytesMax = 16 * 1_048_576
+/** Turns wait for the checkpoint when the log has grown by this: recovery reads no more than that, and one turn. */
+const logBytesHeld = 4 * logBytesMax
 
 export class JournalMemory {
   readonly dirty: DirtyKeys
@@ -23,12 +25,12 @@ export class JournalMemory {
   fingerprint: string | undefined
   /** What the next commit says. */
   fingerprintDeclared: string | undefined
-  /** Why the work in the background has ended: the next commit fails with it. */
-  broken: Cause.Cause<KeyfoldError> | undefined
   /** Whether anything was committed since it was last asked. */
   isBusy = false
   #logBytes: number
   #isFull = Deferred.makeUnsafe<void>()
+  #room = Deferred.makeUnsafe<void>()
+  #broken: Cause.Cause<KeyfoldError> | undefined
 
   constructor(recovered: Recovered) {
     this.dirty = recovered.dirty
@@ -39,6 +41,7 @@ export class JournalMemory {
     this.confirmed = recovered.confirmed
     this.fingerprint = recovered.fingerprint
     this.#logBytes = recovered.logBytes
+    this.logged(0)
   }
 
   /** Of the entries beyond the snapshot. */
@@ -56,11 +59,38 @@ export class JournalMemory {
     if (this.#logBytes >= logBytesMax) Deferred.doneUnsafe(this.#isFull, Effect.void)
   }
 
+  /** Whether turns have to wait: they have left checkpoints behind. */
+  get isHeld(): boolean {
+    return this.#logBytes >= logBytesHeld
+  }
+
+  /** Completes when they need not wait any more, or would wait in vain. */
+  get room(): Effect.Effect<void> {
+    return Effect.suspend(() => Deferred.await(this.#room))
+  }
+
+  /** No checkpoint gets through for now: turns fail by themselves. */
+  yieldRoom(): void {
+    Deferred.doneUnsafe(this.#room, Effect.void)
+    this.#room = Deferred.makeUnsafe()
+  }
+
+  /** Why the work in the background has ended: the next commit fails with it. */
+  get broken(): Cause.Cause<KeyfoldError> | undefined {
+    return this.#broken
+  }
+
+  break(cause: Cause.Cause<KeyfoldError>): void {
+    this.#broken = cause
+    this.yieldRoom()
+  }
+
   /** The log has forgotten entries of so many bytes. */
   trimmed(bytes: number): void {
     this.#isFull = Deferred.makeUnsafe()
     this.#logBytes -= bytes
     this.logged(0)
+    if (!this.isHeld) this.yieldRoom()
   }
 }
 

@@ -6,8 +6,8 @@ import type { KeyImage } from "../model/turn.ts"
 import { type RedisReply, replyParts, replyText } from "../storage/redis-link.ts"
 import type { RedisTenure } from "../storage/redis-tenure.ts"
 import { journalName } from "../storage/store.ts"
-import { decodeImage, imageHasState } from "./entry.ts"
 import type { JournalMemory } from "./journal-memory.ts"
+import { decodeValue, valueHasState } from "./key-value.ts"
 import { type ArmedKey, StoredTimeouts } from "./stored-timeouts.ts"
 
 /** More would keep Redis from everybody else for too long. */
@@ -92,7 +92,7 @@ export class JournalReads {
   readonly #keys = Effect.fnUntraced(function* (this: JournalReads) {
     const images = new Map<KeyText, KeyImage>()
     yield* this.#scan((keyText, value) => {
-      images.set(keyText, decodeImage(keyText, value, this.#what))
+      images.set(keyText, decodeValue(keyText, value, this.#what))
       return true
     })
     for (const image of this.#memory.dirty.all()) if (!isGone(image)) images.set(image.keyText, copyOf(image))
@@ -104,7 +104,7 @@ export class JournalReads {
     if (this.#memory.dirty.all().some((image) => image.bytes !== undefined)) return true
     let holds = false
     yield* this.#scan((_, value) => {
-      holds = imageHasState(value)
+      holds = valueHasState(value)
       return !holds
     })
     return holds
@@ -139,7 +139,7 @@ export class JournalReads {
   }
 
   #decode(keyText: KeyText, value: RedisReply | undefined): KeyImage | undefined {
-    return value instanceof Buffer ? decodeImage(keyText, value, this.#what) : undefined
+    return value instanceof Buffer ? decodeValue(keyText, value, this.#what) : undefined
   }
 
   get #what(): string {

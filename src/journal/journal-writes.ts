@@ -2,11 +2,12 @@
 import * as Effect from "effect/Effect"
 import { invariant, type KeyfoldError } from "../errors.ts"
 import { emptyOutbox, type Outbox, type TurnRecord } from "../model/turn.ts"
+import { witness } from "../storage/redis-fence.ts"
 import { monotonicMs, type RedisTenure } from "../storage/redis-tenure.ts"
 import { journalName } from "../storage/store.ts"
 import { encodeOutbox, encodeTurn } from "./entry.ts"
 import type { JournalMemory } from "./journal-memory.ts"
-import { commit, confirm, witness } from "./scripts.ts"
+import { commit, confirm } from "./scripts.ts"
 
 /** Longest that a confirmation waits for a commit to ride in (P16). */
 const confirmMsMax = 1_000
@@ -23,6 +24,7 @@ export class JournalWrites {
   /** P8, P9. What is left to publish is everything: nothing becomes visible with the commit itself. */
   readonly commit = Effect.fnUntraced(function* (this: JournalWrites, turn: TurnRecord) {
     const written = Effect.uninterruptible(Effect.suspend(() => this.#commit(turn)))
+    if (this.#memory.isHeld) yield* Effect.raceFirst(this.#memory.room, this.#tenure.lost)
     const left = yield* this.#tenure.inLine(written)
     yield* this.#lasting(this.#tenure.rev)
     return left

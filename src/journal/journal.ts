@@ -8,7 +8,8 @@
  * J5. `due` answers in order of `timeoutAt`, then key bytes (T4), strictly before the bound (G8).
  * J6. A key without state and timeout leaves nothing behind.
  * J7. `open` answers what the last commit left, with everything that is committed but not confirmed as published, oldest first.
- * J8. State written with another codec is refused at `open` with `schema-incompatible`; nothing is written.
+ * J8. State written with another codec is refused at `open` with `schema-incompatible`, unless the declared one says that it reads what
+ *     that one wrote; nothing is written.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"

@@ -11,7 +11,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { invariant, KeyfoldError } from "../errors.ts"
-import type { JournalHead, JournalId, JournalOwner } from "../model/turn.ts"
+import { readsAllOf } from "../model/codec.ts"
+import type { JournalHead, JournalId } from "../model/turn.ts"
 import type { Limits } from "../options.ts"
 import type { RedisTenure, RedisTenures } from "../storage/redis-tenure.ts"
 import { journalName } from "../storage/store.ts"
@@ -30,8 +31,7 @@ export const makeRedisJournal = (
 ): Journal["Service"] => {
   const opened = new WeakMap<RedisTenure, OpenJournal>()
 
-  const open = Effect.fnUntraced(function* (owner: JournalOwner, fingerprint: string) {
-    const tenure = yield* tenureOf(tenures, owner)
+  const open = Effect.fnUntraced(function* (tenure: RedisTenure, fingerprint: string) {
     let journal = opened.get(tenure)
     if (journal === undefined) {
       journal = yield* openJournal(tenure, limits)
@@ -42,16 +42,14 @@ export const makeRedisJournal = (
 
   /** `of` with a token must be the newest owner; without one, whoever owns it here is meant. */
   const using = <A>(of: JournalId, use: (journal: OpenJournal) => Effect.Effect<A, KeyfoldError>): Effect.Effect<A, KeyfoldError> =>
-    failing(
-      Effect.flatMap(tenureOf(tenures, of), (tenure) => {
-        const journal = opened.get(tenure)
-        invariant(journal !== undefined, `J7: the journal ${journalName(of)} is opened before it is used`)
-        return use(journal)
-      })
-    )
+    Effect.flatMap(tenureOf(tenures, of), (tenure) => {
+      const journal = opened.get(tenure)
+      invariant(journal !== undefined, `J7: the journal ${journalName(of)} is opened before it is used`)
+      return failing(tenure, use(journal))
+    })
 
   return {
-    open: (owner, fingerprint) => failing(open(owner, fingerprint)),
+    open: (owner, fingerprint) => Effect.flatMap(tenureOf(tenures, owner), (tenure) => failing(tenure, open(tenure, fingerprint))),
     load: (id, keys) => using(idOf(id), ({ reads }) => reads.load(keys)),
     due: (id, bound) => using(idOf(id), ({ reads }) => reads.due(bound)),
     timeouts: (id) => using(idOf(id), ({ reads }) => reads.timeouts),
@@ -82,7 +80,7 @@ const openJournal = Effect.fnUntraced(function* (tenure: RedisTenure, limits: Pi
   })
   const broken = Effect.catchCause(background, (cause) =>
     Effect.sync(() => {
-      memory.broken = cause
+      memory.break(cause)
     })
   )
   yield* Effect.forkIn(broken, tenure.scope)
@@ -92,7 +90,7 @@ const openJournal = Effect.fnUntraced(function* (tenure: RedisTenure, limits: Pi
 /** J8: what is stored stays readable, or nobody gets in. */
 const headOf = Effect.fnUntraced(function* ({ tenure, memory, reads }: OpenJournal, fingerprint: string) {
   const { fingerprint: stored } = memory
-  if (stored !== undefined && stored !== fingerprint && (yield* tenure.inLine(reads.holdsState()))) {
+  if (stored !== undefined && !readsAllOf(fingerprint, stored) && (yield* tenure.inLine(reads.holdsState()))) {
     return yield* Effect.fail(incompatible(tenure.owner, stored, fingerprint))
   }
   memory.fingerprintDeclared = fingerprint
@@ -116,6 +114,16 @@ const notOurs = (id: JournalId): KeyfoldError =>
     `the journal ${journalName(id)} is not ours, or not any more: nothing was read or written. It is taken over again`
   )
 
-/** Bytes that are not what they should be throw where they are read. */
-const failing = <A>(effect: Effect.Effect<A, KeyfoldError>): Effect.Effect<A, KeyfoldError> =>
-  Effect.catchDefect(effect, (thrown) => (thrown instanceof KeyfoldError ? Effect.fail(thrown) : Effect.die(thrown)))
+/**
+ * Bytes that are not what they should be throw where they are read. No fence guards what is read: to an owner that another has replaced in
+ * between, or whose Redis has lost its tail, what the other writes looks like damage. So whose it is is asked before anybody is told (P11).
+ */
+const failing = <A>(tenure: RedisTenure, effect: Effect.Effect<A, KeyfoldError>): Effect.Effect<A, KeyfoldError> =>
+  effect.pipe(
+    Effect.catchDefect((thrown) => (thrown instanceof KeyfoldError ? Effect.fail(thrown) : Effect.die(thrown))),
+    Effect.catch((failure) =>
+      damages.includes(failure.code) ? Effect.andThen(tenure.witness(), Effect.fail(failure)) : Effect.fail(failure)
+    )
+  )
+
+const damages: readonly string[] = ["directory-damaged", "format-newer", "schema-incompatible"]

@@ -2,7 +2,7 @@
  * The writes of a journal, each behind the fence of storage/redis-fence.ts (F): keys, the first four arguments, and the answers are its.
  * What the keys hold is in docs/journal-format.md.
  */
-import { fencedScript, leaseFunction, shebang } from "../storage/redis-fence.ts"
+import { fencedScript } from "../storage/redis-fence.ts"
 
 /**
  * P8: a turn. A full server refuses it before anything is written.
@@ -69,21 +69,3 @@ redis.call('HSET', KEYS[1], 'snapshot', ARGV[5], 'progress', ARGV[6], 'confirmed
 redis.call('XTRIM', KEYS[2], 'MINID', ARGV[8] .. '-0')
 redis.call('XTRIM', KEYS[3], 'MINID', ARGV[9] .. '-0')`
 )
-
-/**
- * P9: whether a write is still there, written to once more, so that whoever waits for this wait for it too. It prolongs the lease.
- *
- *   KEYS      meta, log, outbox, state, timeouts
- *   ARGV[1]   our token
- *   ARGV[2]   the revision after the write
- *   ARGV[3]   ms that the lease lasts from now on
- *   Returns   "OK", "FENCED", or "MOVED": a fail-over has lost the write
- */
-export const witness = /* lua */ `${shebang("allow")}
-${leaseFunction}
-local fence = redis.call('HMGET', KEYS[1], 'token', 'rev')
-if fence[1] ~= ARGV[1] then return 'FENCED' end
-if tonumber(fence[2]) < tonumber(ARGV[2]) then return 'MOVED' end
-redis.call('HSET', KEYS[1], 'lease', lease(ARGV[3]))
-return 'OK'
-`

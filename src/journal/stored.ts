@@ -3,6 +3,7 @@
  * values for custom sinks are left to publish, and are kept until they are confirmed.
  */
 import { invariant, KeyfoldError } from "../errors.ts"
+import { readsAllOf } from "../model/codec.ts"
 import type { NewRecord } from "../model/record.ts"
 import { emptyOutbox, type JournalHead, type JournalId, type JournalOwner, type Outbox, type TurnRecord } from "../model/turn.ts"
 import { type JournalState, journalName, type Store, type StoredJournal } from "../storage/store.ts"
@@ -46,7 +47,7 @@ class StoredJournals {
   open(owner: JournalOwner, fingerprint: string): JournalHead {
     const journal = this.find(owner)
     const { revision, progress, fingerprint: stored } = journal.state()
-    if (stored !== undefined && stored !== fingerprint && journal.holdsState()) throw incompatible(owner, stored, fingerprint)
+    if (stored !== undefined && !readsAllOf(fingerprint, stored) && journal.holdsState()) throw incompatible(owner, stored, fingerprint)
     this.#fingerprints.set(journalName(owner), fingerprint)
     return { revision, progress, unpublished: journal.unpublished() }
   }

@@ -16,7 +16,7 @@ import { type RedisLink, replyParts, replyText } from "../storage/redis-link.ts"
 import { marginPart, monotonicMs, RedisTenure, type RedisTenures } from "../storage/redis-tenure.ts"
 import { journalName } from "../storage/store.ts"
 import type { Ownership } from "./ownership.ts"
-import { acquire, clock, release, renew } from "./ownership-scripts.ts"
+import { acquire, clock, release } from "./ownership-scripts.ts"
 
 export interface OwnershipOptions {
   /** This process, by a name that no other has, and that it does not keep over a restart. */
@@ -148,7 +148,7 @@ const keepLeases = Effect.fnUntraced(function* (tenures: RedisTenures, { leaseMs
       if (tenure.isOver || !isDue || asked.has(tenure)) continue
       asked.add(tenure)
       const renewal = Effect.ensuring(
-        prolong(tenure, leaseMs),
+        Effect.ignore(tenure.witness()),
         Effect.sync(() => asked.delete(tenure))
       )
       yield* Effect.forkChild(renewal)
@@ -157,22 +157,19 @@ const keepLeases = Effect.fnUntraced(function* (tenures: RedisTenures, { leaseMs
   }
 })
 
-/** Without an answer the next look tries again. */
-const prolong = Effect.fnUntraced(
-  function* (tenure: RedisTenure, leaseMs: number) {
-    const sentMs = yield* monotonicMs
-    const reply = yield* tenure.link.script(renew, tenure.keys.all, [tenure.owner.token, String(leaseMs)])
-    yield* tenure.accept(reply, sentMs)
-  },
-  (renewal) => Effect.ignore(renewal)
-)
-
 // ---- its end (L4)
 
 /** With anything in doubt the lease is left to run out. */
 const giveBack = Effect.fnUntraced(function* (tenure: RedisTenure, exit: Exit.Exit<unknown, unknown>, tenures: RedisTenures) {
   tenures.end(tenure)
-  const giving = tenure.inLine(Effect.suspend(() => tenure.link.script(release, tenure.keys.all, [tenure.owner.token, String(tenure.rev)])))
+  const released = Effect.suspend(() => tenure.link.script(release, tenure.keys.all, [tenure.owner.token, String(tenure.rev)]))
+  // What stands behind it in line is refused here: a write would take a lease that nobody prolongs.
+  const giving = tenure.inLine(
+    Effect.ensuring(
+      released,
+      Effect.sync(() => tenure.lose())
+    )
+  )
   if (Exit.isSuccess(exit) && !tenure.isOver) yield* Effect.ignore(Effect.timeoutOption(Effect.interruptible(giving), releaseMsMax))
   tenure.lose()
 })

@@ -48,21 +48,6 @@ return {'OK', epoch, rev, rest[1] or '', rest[2] or '', rest[3] or '', rest[4] o
 `
 
 /**
- * Prolongs a lease. It is no write in the sense of the fence: the revision stays, so it may be sent at any time.
- *
- *   KEYS      meta, log, outbox, state, timeouts
- *   ARGV[1]   our token
- *   ARGV[2]   ms that the lease lasts from now on
- *   Returns   "OK" or "FENCED"
- */
-export const renew = /* lua */ `${shebang("allow")}
-${leaseFunction}
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 'FENCED' end
-redis.call('HSET', KEYS[1], 'lease', lease(ARGV[2]))
-return 'OK'
-`
-
-/**
  * Gives a journal back (P21). The revision must be ours too: with anything in doubt the lease runs out by itself.
  *
  *   KEYS      meta, log, outbox, state, timeouts

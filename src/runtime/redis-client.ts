@@ -7,27 +7,34 @@ import { Cluster, Command, Redis } from "ioredis"
 import type { RedisArgument, RedisReply } from "../storage/redis-link.ts"
 import type { RedisSettings } from "./redis-settings.ts"
 
-/** How often the watch looks; a command that has seen so many looks without an answer, or a handshake, is taken for dead. */
+/** How often the watch looks; a command that has seen so many looks in silence, or a handshake, is taken for dead. */
 export const lookMsEvery = 250
 const looksMax = 6
+/** One look more for so many bytes: the way is long for them (4 MiB/s), and nothing comes back meanwhile. */
+const bytesPerLook = 1_048_576
 const reconnectMsMax = 500
 
 interface Pending {
   readonly fail: (thrown: Error) => void
+  readonly looksMax: number
   looks: number
 }
 
 export class RedisClient {
   readonly #client: Redis | Cluster
+  readonly #looksMax: number
   readonly #pending = new Set<Pending>()
   readonly #ready = new Set<() => void>()
   /** Why it is not connected. */
   #fault = "it does not answer"
   #refusal: Error | undefined
   #handshakeLooks = 0
+  #bytesRead = 0
 
-  constructor(settings: RedisSettings) {
-    this.#client = settings.kind === "cluster" ? clusterClient(settings) : serverClient(settings)
+  /** `blockedMs`: how long its commands may block, and so keep silent, of their own will. */
+  constructor(settings: RedisSettings, blockedMs = 0) {
+    this.#looksMax = looksMax + Math.ceil(blockedMs / lookMsEvery)
+    this.#client = settings.kind === "cluster" ? clusterClient(settings, this.#looksMax * lookMsEvery) : serverClient(settings)
     this.#client.on("error", (thrown: Error) => this.#note(thrown))
     this.#client.on("ready", () => this.#becomeReady())
     this.#client.on("close", () => this.#failAll(new Error("the connection was lost")))
@@ -90,10 +97,14 @@ export class RedisClient {
 
   /** To be called every `lookMsEvery`. Counts looks, not time: a process that was stopped, or busy, blames nobody. */
   look(): void {
+    // Answers come in order, so with any byte of one the others are on their way. The nodes of a cluster are not one another's.
+    const bytesRead = this.#client instanceof Cluster ? 0 : (this.#client.stream?.bytesRead ?? 0)
+    const isSilent = bytesRead === this.#bytesRead
+    this.#bytesRead = bytesRead
     let isDead = false
     for (const pending of this.#pending) {
-      pending.looks += 1
-      if (pending.looks > looksMax) isDead = true
+      pending.looks = isSilent ? pending.looks + 1 : 0
+      if (pending.looks > pending.looksMax) isDead = true
     }
     this.#handshakeLooks = this.#client.status === "connect" ? this.#handshakeLooks + 1 : 0
     if (isDead || this.#handshakeLooks > looksMax) this.#drop()
@@ -105,7 +116,11 @@ export class RedisClient {
 
   #command(name: string, args: readonly RedisArgument[], done: Done): Command {
     const command = new Command(name, args.map(asBuffer), { replyEncoding: null })
-    const pending: Pending = { looks: 0, fail: (thrown) => finish(thrown, null) }
+    const pending: Pending = {
+      looks: 0,
+      looksMax: this.#looksMax + Math.floor(bytesIn(args) / bytesPerLook),
+      fail: (thrown) => finish(thrown, null)
+    }
     const finish: Done = (thrown, reply) => {
       if (this.#pending.delete(pending)) done(thrown, reply)
     }
@@ -119,7 +134,7 @@ export class RedisClient {
 
   /** What is under way ends with its connection; a cluster's nodes watch over theirs by `socketTimeout`. */
   #drop(): void {
-    const silence = new Error(`no answer within ${looksMax * lookMsEvery} ms`)
+    const silence = new Error(`no answer within ${this.#looksMax * lookMsEvery} ms`)
     this.#handshakeLooks = 0
     if (this.#client instanceof Cluster) this.#failAll(silence)
     else {
@@ -148,6 +163,12 @@ export class RedisClient {
 }
 
 type Done = (thrown: Error | undefined, reply: RedisReply) => void
+
+const bytesIn = (args: readonly RedisArgument[]): number => {
+  let bytes = 0
+  for (const argument of args) bytes += argument.length
+  return bytes
+}
 
 /** ioredis writes a plain Uint8Array as the text of its numbers. */
 const asBuffer = (argument: RedisArgument): string | Buffer =>
@@ -189,9 +210,9 @@ const serverClient = (settings: RedisSettings): Redis => {
   })
 }
 
-const clusterClient = (settings: RedisSettings): Cluster =>
+const clusterClient = (settings: RedisSettings, socketTimeout: number): Cluster =>
   new Cluster([...settings.places], {
-    redisOptions: { ...connection(settings), socketTimeout: looksMax * lookMsEvery },
+    redisOptions: { ...connection(settings), socketTimeout },
     clusterRetryStrategy: reconnectMs,
     slotsRefreshTimeout: 2_000
   })

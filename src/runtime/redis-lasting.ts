@@ -17,7 +17,11 @@ import type { RedisSettings } from "./redis-settings.ts"
 /** On a disk of the server itself, or in the memory of one of its replicas. */
 export type Lasting = "disk" | "replica"
 
-const waitMs = 500
+/**
+ * Longer than a slow disk takes twice: where Redis syncs once a second, a write waits for the sync under way and for the next. A wait that
+ * gives up sooner is repeated with a new write, which the sync under way does not count for either, and so on for ever.
+ */
+const waitMs = 5_000
 const readyMsMax = 1_000
 const scriptsPerWaitMax = 256
 
@@ -26,7 +30,7 @@ export const makeLastingScript = Effect.fnUntraced(function* (
   settings: RedisSettings,
   lasting: Lasting
 ): Effect.fn.Return<RunScript, KeyfoldError, Scope.Scope> {
-  const client = yield* openClient(settings)
+  const client = yield* openClient(settings, waitMs)
   yield* firstReady(client, settings.name)
   const waits = new Waits(client, lasting)
   return (lua, keys, args) => {

@@ -45,10 +45,10 @@ export const connectRedis = Effect.fnUntraced(function* (
 })
 
 /** With the watch over its connection; both end with the scope. */
-export const openClient = (settings: RedisSettings): Effect.Effect<RedisClient, never, Scope.Scope> =>
+export const openClient = (settings: RedisSettings, blockedMs = 0): Effect.Effect<RedisClient, never, Scope.Scope> =>
   Effect.gen(function* () {
     const client = yield* Effect.acquireRelease(
-      Effect.sync(() => new RedisClient(settings)),
+      Effect.sync(() => new RedisClient(settings, blockedMs)),
       (open) => Effect.sync(() => open.close())
     )
     const look = Effect.andThen(

@@ -66,3 +66,22 @@ ${body}
 redis.call('HSET', KEYS[1], 'rev', string.format('%.0f', ARGV[2] + 1), 'op', ARGV[3], 'lease', lease(ARGV[4]))
 return 'OK'
 `
+
+/**
+ * Whether the journal is still ours, and has all that Redis has answered (P11). It prolongs the lease, and is no write in the sense of the
+ * fence: the revision stays, so it may be asked at any time. As it writes, whoever waits for it to last waits for what was before it too (P9).
+ *
+ *   KEYS      meta, log, outbox, state, timeouts
+ *   ARGV[1]   our token
+ *   ARGV[2]   the revision that Redis has answered last, or an older one
+ *   ARGV[3]   ms that the lease lasts from now on
+ *   Returns   "OK", "FENCED", or "MOVED": Redis has lost what it had answered
+ */
+export const witness = /* lua */ `${shebang("allow")}
+${leaseFunction}
+local fence = redis.call('HMGET', KEYS[1], 'token', 'rev')
+if fence[1] ~= ARGV[1] then return 'FENCED' end
+if tonumber(fence[2]) < tonumber(ARGV[2]) then return 'MOVED' end
+redis.call('HSET', KEYS[1], 'lease', lease(ARGV[3]))
+return 'OK'
+`

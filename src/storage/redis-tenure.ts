@@ -16,7 +16,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { invariant, KeyfoldError } from "../errors.ts"
 import type { JournalId, JournalOwner } from "../model/turn.ts"
-import type { JournalKeys } from "./redis-fence.ts"
+import { type JournalKeys, witness } from "./redis-fence.ts"
 import { type RedisArgument, type RedisLink, type RedisReply, replyText } from "./redis-link.ts"
 import { journalName } from "./store.ts"
 
@@ -126,6 +126,15 @@ export class RedisTenure {
     return Effect.uninterruptible(this.#write(lua, args))
   }
 
+  /** Fails with `fenced` when the journal is not ours any more, or Redis has lost what it had answered (P11). Prolongs the lease. */
+  witness(): Effect.Effect<void, KeyfoldError> {
+    return Effect.suspend(() => {
+      const { owner, keys, leaseMs, link } = this.#parts
+      const asked = link.script(witness, keys.all, [owner.token, String(this.#rev), String(leaseMs)])
+      return Effect.flatMap(this.#untilAnswered(asked), ({ reply, sentMs }) => this.accept(reply, sentMs))
+    })
+  }
+
   /** What only reads, or changes nothing but the lease: repeated without an answer, for as long as the lease lasts. */
   ask(attempt: Effect.Effect<RedisReply, KeyfoldError>): Effect.Effect<RedisReply, KeyfoldError> {
     return Effect.map(this.#untilAnswered(attempt), ({ reply }) => reply)
@@ -135,10 +144,24 @@ export class RedisTenure {
     this.#writes += 1
     const { owner, keys, leaseMs, link } = this.#parts
     const fence = [owner.token, String(this.#rev), String(this.#writes), String(leaseMs)]
-    const { reply, sentMs } = yield* this.#untilAnswered(link.script(lua, keys.all, [...fence, ...args]))
+    let attempts = 0
+    const attempt = Effect.suspend(() => {
+      attempts += 1
+      return link.script(lua, keys.all, [...fence, ...args])
+    })
+    const { reply, sentMs } = yield* Effect.catch(this.#untilAnswered(attempt), (failure) => this.#inDoubt(failure, attempts))
     yield* this.accept(reply, sentMs)
     this.#rev += 1
   })
+
+  /** A refusal says that nothing was written by this attempt. One before it may have been: then taking over tells. */
+  #inDoubt(failure: KeyfoldError, attempts: number): Effect.Effect<never, KeyfoldError> {
+    return Effect.suspend(() => {
+      if (attempts === 1 || this.#isOver) return Effect.fail(failure)
+      this.lose()
+      return Effect.fail(unanswered(this.owner))
+    })
+  }
 
   /** Takes the answer of a script that asks for the token. */
   accept(reply: RedisReply, sentMs: number): Effect.Effect<void, KeyfoldError> {

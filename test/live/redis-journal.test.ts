@@ -8,11 +8,11 @@ import fc from "fast-check"
 import { Redis } from "ioredis"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import type { KeyfoldError } from "../../src/errors.ts"
-import { checkpointChunk, checkpointEnd, commit, confirm, witness } from "../../src/journal/scripts.ts"
+import { checkpointChunk, checkpointEnd, commit, confirm } from "../../src/journal/scripts.ts"
 import { compareKeyTexts } from "../../src/model/key.ts"
 import { emptyOutbox, type JournalId, type JournalOwner, type KeyImage, type Outbox, type TurnRecord } from "../../src/model/turn.ts"
-import { clock, release, renew } from "../../src/partition/ownership-scripts.ts"
-import { journalKeys } from "../../src/storage/redis-fence.ts"
+import { clock, release } from "../../src/partition/ownership-scripts.ts"
+import { journalKeys, witness } from "../../src/storage/redis-fence.ts"
 import { replyText } from "../../src/storage/redis-link.ts"
 import { connectTo, type ProcessOptions, type RedisProcess, startProcess } from "../law/redis-process.ts"
 import { bytes, codeOf, record, textOf } from "../law/stores.ts"
@@ -123,9 +123,8 @@ describe.each(versions)("redis %s", (version) => {
             names.map((name, index) => image(name, "1", index))
           )
         )
-        yield* until(() => first.link.isCut)
+        yield* until(async () => first.link.isCut && (await client.hlen(keys.state)) === 3_000)
         yield* first.crash
-        expect(yield* Effect.promise(() => client.hlen(keys.state))).toBe(3_000)
         expect(yield* meta("snapshot")).toBe(null)
 
         const second = yield* start({ worker: "w", limits: never })
@@ -215,9 +214,11 @@ describe.each(versions)("redis %s", (version) => {
       })
     ))
 
-  test("F the scripts are known again to a Redis that was restarted, and nothing that was answered is lost (appendonly)", () =>
+  test("F the scripts are known again to a Redis that was restarted, and nothing that was answered is lost (appendfsync always)", () =>
     run(
       Effect.fnUntraced(function* () {
+        // With everysec, and a sync under way, what was answered may not even have been written to the file when Redis dies.
+        yield* Effect.promise(() => client.config("SET", "appendfsync", "always"))
         const process = yield* start({ limits: never, leaseMs: 30_000 })
         const owner = yield* own(process)
         yield* process.journal.commit(owner, turn(1, [image("a", "1")], output("x", 1)))
@@ -282,24 +283,26 @@ describe.each(versions)("redis %s", (version) => {
     run(
       Effect.fnUntraced(
         function* () {
-          const process = yield* start({ worker: "w", limits: { checkpointEveryMs: 300, historyKeptMs: 0 } })
+          const first = yield* start({ worker: "w", limits: never })
+          const firstOwner = yield* own(first)
+          yield* first.journal.commit(firstOwner, turn(1, [image("a", "1", 5), image("b", "1")], output("x", 1)))
+          yield* Effect.promise(() => client.config("SET", "maxmemory", "1"))
+          const before = yield* contents([keys.meta])
+          const rev = yield* meta("rev")
+          const error = yield* Effect.flip(first.journal.commit(firstOwner, turn(2, [image("a", "2")], output("y", 2)))).pipe(
+            Effect.catch(() => Effect.die("K4: it was committed"))
+          )
+          expect(error.code).toBe("storage-full")
+          expect(error.message).toMatch(/is full .*nothing was written/)
+          expect(yield* contents([keys.meta])).toEqual(before)
+          expect(yield* meta("rev")).toBe(rev)
+          expect(yield* meta("head")).toBe("1")
+          yield* first.crash
+
+          const process = yield* start({ worker: "w", limits: always })
           yield* Effect.scoped(
             Effect.gen(function* () {
               const owner = yield* own(process)
-              yield* process.journal.commit(owner, turn(1, [image("a", "1", 5), image("b", "1")], output("x", 1)))
-              yield* Effect.promise(() => client.config("SET", "maxmemory", "1"))
-              const before = yield* contents([keys.meta])
-              const rev = yield* meta("rev")
-              const error = yield* Effect.flip(process.journal.commit(owner, turn(2, [image("a", "2")], output("y", 2)))).pipe(
-                Effect.catch(() => Effect.die("K4: it was committed"))
-              )
-              expect(error.code).toBe("storage-full")
-              expect(error.message).toMatch(/is full .*nothing was written/)
-              if ((yield* meta("snapshot")) === null) {
-                expect(yield* contents([keys.meta])).toEqual(before)
-                expect(yield* meta("rev")).toBe(rev)
-              }
-              expect(yield* meta("head")).toBe("1")
               yield* process.journal.confirm(owner, 1)
               yield* until(async () => (await client.hget(keys.meta, "snapshot")) === "1" && (await client.xlen(keys.log)) === 0)
             })
@@ -345,7 +348,6 @@ describe.each(versions)("redis %s", (version) => {
           }
         }
         expect(replyText(yield* raw.script(witness, keys.all, [owner.token, "0", "4000"]))).toBe("FENCED")
-        expect(replyText(yield* raw.script(renew, keys.all, [owner.token, "4000"]))).toBe("FENCED")
         expect(replyText(yield* raw.script(release, keys.all, [owner.token, rev]))).toBe("FENCED")
         expect(yield* contents()).toEqual(before)
       })
@@ -702,7 +704,7 @@ describe.each(versions)("redis %s", (version) => {
               : Effect.sync(() => [(Date.now() + ms) / 1_000, 0].map((part) => Buffer.from(String(part))))
         })
         for (const [ms, said] of [
-          [-900, /clock of Redis is 9\d\d ms behind the one here/],
+          [-900, /clock of Redis is (8|9)\d\d ms behind the one here/],
           [900, /clock of Redis is (8|9)\d\d ms ahead of the one here/]
         ] as const) {
           const process = yield* startProcess(wrongBy(ms))
