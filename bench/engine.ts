@@ -15,6 +15,7 @@ import { payloadBytesMax } from "../src/options.ts"
 import { Partition } from "../src/partition/partition.ts"
 import { Outgoing } from "../src/sink/outgoing.ts"
 import { makeContext } from "../src/telemetry/context.ts"
+import { TurnTrace } from "../src/telemetry/turn-trace.ts"
 import { fixed, measure, row } from "./measure.ts"
 
 interface Open {
@@ -119,7 +120,15 @@ export const benchPartition = (
     residents,
     engine: (host) => new Activation(stage.actor as NonNullable<StagePlan["actor"]>, { retries: 0, residents, host }),
     context: makeContext(id, () => undefined),
-    observer: { committed: () => undefined, skipped: () => undefined }
+    observer: { committed: () => undefined, skipped: () => undefined },
+    trace: new TurnTrace({
+      system: "keyfold",
+      job: "bench",
+      ...id,
+      inputs: [{ topic: "clicks", internal: false }],
+      writer: "bench",
+      deadLetterTopic: "bench-dead"
+    })
   })
   Effect.runSync(partition.recover(0))
   return { partition, residents }

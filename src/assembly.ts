@@ -2,8 +2,10 @@
  * The composition root: from a plan and connected ports to the partitions of every stage, each with its runner. The only file that sees
  * all five stages; it fills what each one needs with the others.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Semaphore from "effect/Semaphore"
 import { Activation } from "./activation/activation.ts"
 import { Residents } from "./activation/residents.ts"
@@ -28,6 +30,7 @@ import { makeDelivery } from "./sink/delivery.ts"
 import { Outgoing } from "./sink/outgoing.ts"
 import { makeIntake } from "./source/intake.ts"
 import { makeContext } from "./telemetry/context.ts"
+import { TurnTrace } from "./telemetry/turn-trace.ts"
 import { openTopics, type QueryTopics } from "./topics.ts"
 
 /** A query to be: what it runs, on what, and who watches. */
@@ -133,7 +136,17 @@ const takePartition = Effect.fnUntraced(function* (
   yield* partition.recover(startedAtMs)
   const outgoingIdleAfterMs = watermarkOf(stage.operators)?.idleAfterMs
   const runner = new Runner(
-    { partition, index, source: ports.source, limits, failOnDataLoss, ...clocks, outgoingIdleAfterMs, post },
+    {
+      partition,
+      index,
+      source: ports.source,
+      limits,
+      historyKeptMs: ports.historyKeptMs,
+      failOnDataLoss,
+      ...clocks,
+      outgoingIdleAfterMs,
+      post
+    },
     startedAtMs
   )
   yield* runner.guard(startedAtMs)
@@ -157,6 +170,7 @@ const assemblePartition = Effect.fnUntraced(function* (
   const id = { query, stage: stage.name, partition: index }
   const { journal } = ports
   const writer = writerOf(query, stage.name, index)
+  const trace = yield* makeTrace(assembly, place, inputs, writer)
   const publisher = yield* makeDelivery({
     journal: `${query}/${stage.name}/${index}`,
     partition: index,
@@ -164,7 +178,11 @@ const assemblePartition = Effect.fnUntraced(function* (
     sinks: new Map(plan.outputs.filter((sink): sink is ForeachDefinition => sink.kind === "foreach").map((sink) => [sink.name, sink])),
     publish: ports.sink.publish,
     lastNumber: (of) => ports.sink.lastNumber(writer, of),
-    confirm: (revision) => journal.confirm(owner, revision)
+    confirm: (revision) =>
+      Effect.andThen(
+        Effect.sync(() => trace.published(revision)),
+        journal.confirm(owner, revision)
+      )
   })
   const downstream = downstreamOf(stage, query, topics)
   const outgoing = new Outgoing(stage, {
@@ -198,16 +216,32 @@ const assemblePartition = Effect.fnUntraced(function* (
       load: (keys) => journal.load(id, keys),
       due: (bound) => journal.due(id, bound),
       timeouts: () => journal.timeouts(id),
-      commit: (turn) => journal.commit(owner, turn)
+      commit: (turn) =>
+        Effect.suspend(() =>
+          Effect.tap(journal.commit(owner, trace.stamped(turn)), (left) => Effect.sync(() => trace.stored(turn.revision, left)))
+        )
     },
     publisher,
     outgoing,
     residents,
     engine: actor === undefined ? undefined : (host) => new Activation(actor, { retries: plan.retries, residents, host }),
     context: makeContext(id, (topic, value) => outgoing.emitTo(topic, value)),
-    observer
+    observer: { ...observer, committed: (turn) => observer.committed(trace.committed(turn)) },
+    trace
   }
   return { partition: new Partition(parts), failed: publisher.failed }
+})
+
+const makeTrace = Effect.fnUntraced(function* (assembly: Assembly, place: Place, inputs: readonly PartitionInput[], writer: string) {
+  const { plan, query, ports } = assembly
+  const trace = new TurnTrace({
+    system: ports.messagingSystem ?? "keyfold",
+    ...{ job: plan.name, query, stage: place.stage.name, partition: place.index, writer },
+    inputs: inputs.map(({ topic, upstreamCount }) => ({ topic, internal: upstreamCount > 0 })),
+    deadLetterTopic: deadLetterTopicName(query)
+  })
+  yield* Effect.addFinalizer((exit) => Effect.sync(() => trace.closed(Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined)))
+  return trace
 })
 
 const downstreamOf = (stage: StagePlan, query: string, topics: QueryTopics): PartitionParts["downstream"] => {
@@ -261,5 +295,5 @@ const watermarkOf = (operators: readonly Operator[]) => operators.find((operator
 const startPosition = (ports: Ports, input: InputPlan, of: { topic: string; partition: number }): Effect.Effect<number, KeyfoldError> => {
   if (input.kind === "internal") return Effect.succeed(0)
   if (input.startAt === "latest") return ports.source.lastPosition(of)
-  return ports.source.positionBefore(of, input.startAt === "earliest" ? Number.NEGATIVE_INFINITY : input.startAt.time)
+  return input.startAt === "earliest" ? ports.source.resumeAfter(of, 0) : ports.source.positionBefore(of, input.startAt.time)
 }

@@ -11,6 +11,7 @@ import { partitionsDefault, type Topic, type TopicDefinition } from "./model/top
 import { topicDefinition } from "./plan-names.ts"
 import { connectorOf, type Runtime, type TopicPorts } from "./ports.ts"
 import type { TopicDescription } from "./source/source.ts"
+import { ActiveTrace, installedTracer } from "./telemetry/trace-headers.ts"
 
 /**
  * Sends events to a topic, each to its key's partition. Calls that are not awaited travel together: send many, then `flush()`.
@@ -61,6 +62,8 @@ export const verbatimPublisher = async <T>(runtime: Runtime, topic: Topic<T>): P
 interface Parcel {
   readonly records: Omit<NewRecord, "publishedAt">[]
   readonly stored: Promise<void>
+  /** Gives its records the trace of whoever sends them; undefined without an SDK (X5). */
+  readonly trace: ActiveTrace | undefined
   bytes: number
 }
 
@@ -153,8 +156,9 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
       )
     }
     this.#parcel ??= this.#newParcel()
-    const { records, stored } = this.#parcel
-    records.push({ topic: this.#topic.name, partition, headers: noHeaders, payload, identity: undefined })
+    const { records, stored, trace } = this.#parcel
+    const headers = trace === undefined ? noHeaders : trace.into(noHeaders)
+    records.push({ topic: this.#topic.name, partition, headers, payload, identity: undefined })
     this.#parcel.bytes += payload.byteLength
     if (records.length === parcelRecordsMax || this.#parcel.bytes >= parcelBytesMax) this.#parcel = undefined
     return stored
@@ -174,7 +178,7 @@ class OpenPublisher<T> implements VerbatimPublisher<T> {
         this.#failure ??= { thrown }
       }
     )
-    return { records, stored, bytes: 0 }
+    return { records, stored, trace: installedTracer() === undefined ? undefined : new ActiveTrace(), bytes: 0 }
   }
 
   #store(records: Parcel["records"]): Effect.Effect<void, KeyfoldError> {

@@ -103,6 +103,9 @@ export const encodeBatch = (envelopes: readonly Uint8Array[]): Uint8Array => {
   return bytes
 }
 
+/** Whether a record of an internal topic brings nothing but a watermark: one that travels with rows is in a batch behind them. */
+export const isWatermark = (payload: Uint8Array): boolean => payload[0] === watermarkKind
+
 /** Every envelope of a record, in order. Throws `decode-failed` on bytes that no keyfold has written. */
 export const decodeEnvelopes = (payload: Uint8Array): (RowEnvelope | WatermarkEnvelope)[] => {
   if (payload[0] !== batchKind) return [decodeEnvelope(payload)]

@@ -1,5 +1,6 @@
 /** One key in memory, and what a call makes of it. */
 import { type KeyText, keyOfText } from "./key.ts"
+import type { TraceContext } from "./trace-context.ts"
 
 /** What a call left behind: the state's bytes, or none, and the timeout that it set, or none (G6). */
 export interface StateImage {
@@ -29,6 +30,8 @@ export class Resident {
   events: unknown[] | undefined = undefined
   /** The largest event time among them; NaN without a watermark. */
   eventTimeMax = Number.NaN
+  /** The turn that armed its timeout, where turns are traced; not journaled, so it is forgotten with the key (X4). */
+  armedBy: TraceContext | undefined = undefined
 
   constructor(keyText: KeyText, bytes: Uint8Array | undefined, timeoutAt: number) {
     this.keyText = keyText

@@ -9,6 +9,7 @@
  * B3. When a turn leaves due timeouts behind, or moves the watermark past some, a follow-up at the same clock runs before the next rows.
  * B4. A turn that fails leaves memory as it was, or is never used again: the partition is thrown away and recovered (P11).
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { KeyfoldError } from "../errors.ts"
 import { encodeWatermark } from "../model/envelope.ts"
@@ -223,7 +224,10 @@ export class Partition {
     let timeoutsMax = turnTimeoutsMax
     let initialMax = this.#hasInitialStates ? this.#gathering.initialCount : 0
     let smallest = false
-    while (!(yield* this.#run(taken, { ...turn, timeoutsMax, initialMax, smallest }))) {
+    const { trace } = this.#parts
+    const failed = (cause: Cause.Cause<KeyfoldError>) => Effect.sync(() => trace.failed(Cause.squash(cause)))
+    while (!(yield* Effect.onError(this.#run(taken, { ...turn, timeoutsMax, initialMax, smallest }), failed))) {
+      trace.discarded()
       // Initial states come before rows, so rows wait until they are all applied.
       if (initialMax > 0) taken = []
       if (initialMax > 1) initialMax >>= 1
@@ -239,10 +243,11 @@ export class Partition {
 
   /** Answers false, with everything as before, when the turn would write too much and can be made smaller. */
   readonly #run = Effect.fnUntraced(function* (this: Partition, batch: Batch, bounds: TurnBounds) {
-    const { outgoing, inputs, stage } = this.#parts
+    const { outgoing, inputs, stage, trace } = this.#parts
     const clock: TurnClock = { nowMs: bounds.nowMs, watermarkMs: this.#progress.sweepWatermarkMs ?? this.watermarkMs }
     const screened = screenBatch(batch, this.#progress.seen, this.#parts.failOnDataLoss)
     if (screened instanceof KeyfoldError) return yield* Effect.fail(screened)
+    trace.begin({ revision: this.#revision + 1, batch: screened.taken, followUp: this.#progress.followUp })
     const taken = inputs.map((input, index) => input.intake.take(screened.taken[index] ?? []))
     const rows = taken.length === 1 ? (taken[0] as { rows: readonly Row[] }).rows : taken.flatMap((result) => result.rows)
     const { onTime, late } = splitLate(rows, clock, stage.actor?.late === "drop")
@@ -257,12 +262,14 @@ export class Partition {
       : noInitial
 
     let changes: readonly Change[] = []
-    const failure = this.#guard(() => {
+    const heart = () => {
       for (const result of taken) for (const bad of result.bad) this.#mishaps.badRow(bad)
       for (const row of late) this.#mishaps.late(row)
       if (this.#engine === undefined) this.#passThrough(onTime)
       else changes = this.#engine.run({ turn: this.#revision + 1, clock, called: groups, initial, due: due.residents })
-    })
+    }
+    const called = { data: groups, initial: initial.size, due: due.residents }
+    const failure = trace.calls(called, () => this.#guard(heart))
     for (const resident of groups) resident.events = undefined
     if (failure instanceof KeyfoldError) return yield* Effect.fail(failure)
     if (failure === "too-large" || outgoing.tooLarge || (!bounds.smallest && this.#isTooLarge(changes))) {

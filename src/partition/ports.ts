@@ -110,6 +110,23 @@ export interface CommittedTurn {
   readonly residentKeys: number
 }
 
+/** Who traces each turn; without an SDK nothing comes of it. */
+export interface TurnTracer {
+  readonly begin: (turn: {
+    readonly revision: number
+    readonly batch: readonly (readonly StoredRecord[])[]
+    readonly followUp: boolean
+  }) => void
+  /** Runs the synchronous heart of the turn. */
+  readonly calls: <A>(
+    called: { readonly data: readonly Resident[]; readonly initial: number; readonly due: readonly Resident[] },
+    run: () => A
+  ) => A
+  /** The turn was given up, and runs again with less (P7). */
+  readonly discarded: () => void
+  readonly failed: (thrown: unknown) => void
+}
+
 /** Everything that makes one partition of one stage. */
 export interface PartitionParts {
   readonly query: string
@@ -138,6 +155,7 @@ export interface PartitionParts {
   readonly engine: ((host: CallHost) => PartitionEngine) | undefined
   readonly context: Context
   readonly observer: TurnObserver
+  readonly trace: TurnTracer
 }
 
 export interface PartitionInput {

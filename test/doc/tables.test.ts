@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest"
 import { commandNames, commandRules, optionRules, usageOf } from "../../src/cli/command-line.ts"
 import { errorCodes } from "../../src/errors.ts"
 import { limitRules, turnOutputBytesMax, turnTimeoutsMax } from "../../src/options.ts"
+import { attributeNames } from "../../src/telemetry/span-names.ts"
 import { pageAt, root, tableWith } from "./pages.ts"
 
 const readme = pageAt("README.md")
@@ -70,6 +71,13 @@ describe("the command", () => {
     const codes = /ExitCode = ([\d |]+)/.exec(readFileSync(join(root, "src/cli/refusal.ts"), "utf8"))?.[1]?.split(" | ")
     expect(tableWith(operating, "Code").map(([code]) => code)).toEqual(codes)
   })
+})
+
+test("tracing.md lists every attribute of a span", () => {
+  const shown = tableWith(pageAt("docs/tracing.md"), "Attribute").map(([name = ""]) => unquoted(name))
+  const { link, ...ofSpans } = attributeNames
+  expect(shown.toSorted()).toEqual(Object.values(ofSpans).toSorted())
+  expect(pageAt("docs/tracing.md").text).toContain(link)
 })
 
 test("README.md lists every ready-made actor and codec", () => {
