@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest"
 import { type Cluster, deadOf, finish, startCluster, valuesOf } from "../fixtures/cluster.ts"
 import { chained, direct, numbered, sessions } from "../fixtures/jobs.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
-import { Feeder, rowsOf, Workers } from "../fixtures/siege.ts"
+import { Feeder, rowsOf, untilAllWork, Workers } from "../fixtures/siege.ts"
 import { randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
 import { pauseProcess } from "../servers/pause.ts"
 import { natsVersions } from "../servers/versions.ts"
@@ -119,14 +119,7 @@ describe.each(natsVersions())(`nats-server %s: a worker that is stopped for long
       process.kill(zombie.pid, "SIGCONT")
       expect(workers.faults).toEqual([])
     }
-    await feeder.fed()
-    const late = workers.running.map(rowsOf)
-    await until("both work again", async () => {
-      feeder.feed(5, 0)
-      await feeder.fed()
-      await sleep(50)
-      return workers.running.every((worker, index) => rowsOf(worker) > (late[index] as number))
-    })
+    await untilAllWork(workers, feeder)
     await feeder.rest()
     expect(workers.faults).toEqual([])
     await workers.killAll()

@@ -10,8 +10,8 @@ import { type Cluster, deadOf, finish, startCluster, valuesOf } from "../fixture
 import { direct, sessions } from "../fixtures/jobs.ts"
 import { serverPlace } from "../fixtures/place.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
-import { Feeder, rowsOf, Workers } from "../fixtures/siege.ts"
-import { randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
+import { Feeder, untilAllWork, Workers } from "../fixtures/siege.ts"
+import { randomFrom, seedOr, sleep } from "../fixtures/world.ts"
 import { type Proxy as NetworkProxy, startProxy } from "../servers/proxy.ts"
 import { restoreData, snapshotData } from "../servers/snapshot.ts"
 import { natsVersions } from "../servers/versions.ts"
@@ -45,18 +45,11 @@ const underLoad = async (cluster: Cluster, place: string, disturb: (workers: Wor
   const workers = new Workers(place, "direct")
   workers.add()
   workers.add()
+  await untilAllWork(workers, feeder)
   feeder.feed(Math.floor(log.lines.length / 2), 4)
-  await until("both work", () => workers.running.every((worker) => rowsOf(worker) > 0))
   await disturb(workers, feeder)
   expect(workers.faults).toEqual([])
-  await feeder.fed()
-  const before = workers.running.map(rowsOf)
-  await until("both work again", async () => {
-    feeder.feed(5, 0)
-    await feeder.fed()
-    await sleep(50)
-    return workers.running.every((worker, index) => rowsOf(worker) > (before[index] as number))
-  })
+  await untilAllWork(workers, feeder)
   await feeder.rest()
   for (const worker of workers.running) expect(residentMiB(worker.pid)).toBeLessThan(residentMiBMax)
   expect(workers.faults).toEqual([])
@@ -168,10 +161,9 @@ test("P4: Redis comes back without its last moments, with outputs out: refused l
   expect(stopped?.code).toBe("journal-behind-outputs")
   expect(stopped?.message).toMatch(/counts\/0 .*--accept-loss/)
 
-  const refused = await start(counted, { runtime, trigger: "available-now" }).then(
-    (again) => again.awaitTermination().then(() => "ran"),
-    (thrown: KeyfoldError) => thrown.code
-  )
+  const refused = await start(counted, { runtime, trigger: "available-now" })
+    .then((again) => again.awaitTermination())
+    .catch((thrown: KeyfoldError) => thrown.code)
   expect(refused).toBe("journal-behind-outputs")
   expect(await valuesOf(runtime, counts), "a refusal changes nothing").toEqual(out)
 

@@ -9,7 +9,7 @@ import { deadOf, finish, totalsOf } from "../fixtures/cluster.ts"
 import { direct, sessions } from "../fixtures/jobs.ts"
 import { serverPlace } from "../fixtures/place.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
-import { Feeder, rowsOf, Workers } from "../fixtures/siege.ts"
+import { Feeder, untilAllWork, Workers } from "../fixtures/siege.ts"
 import { randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
 import { startNatsCluster } from "../servers/nats-cluster.ts"
 import { startRedisCluster } from "../servers/redis-cluster.ts"
@@ -35,8 +35,7 @@ test(`R3 topics whose leaders step down and die, a Redis primary that fails over
   workers.add()
   workers.add()
   const portion = Math.ceil(log.lines.length / 8)
-  feeder.feed(portion, 5)
-  await until("both work", () => workers.running.every((worker) => rowsOf(worker) > 0), 120_000)
+  await untilAllWork(workers, feeder, 120_000)
 
   const connection = await connect({ servers: [...nats.urls] })
   const stepDowns = isFull ? 40 : 10
@@ -66,14 +65,8 @@ test(`R3 topics whose leaders step down and die, a Redis primary that fails over
   const primary = primaries[Math.floor(random() * primaries.length)] as Server
   await primary.kill()
   await until("another node is primary in its place", async () => (await redis.primaries()).length === 3, 60_000)
-  const before = workers.running.map(rowsOf)
   await feeder.fed(240_000)
-  await until("rows are read again", async () => {
-    feeder.feed(5, 0)
-    await feeder.fed()
-    await sleep(50)
-    return workers.faults.length > 0 || workers.running.some((worker, index) => rowsOf(worker) > (before[index] as number))
-  })
+  await untilAllWork(workers, feeder)
   await primary.start()
   await feeder.rest()
   expect(workers.faults, "with durability replica nothing that was acknowledged is lost").toEqual([])
