@@ -56,6 +56,8 @@ export interface QueryProgram {
   readonly watermarkMs: () => number | undefined
   readonly lag: () => Effect.Effect<number, KeyfoldError>
   readonly progress: ProgressLog
+  /** What keeps partitions from running until it passes; undefined when all is well. */
+  readonly trouble: () => KeyfoldError | undefined
   /** Whether a turn is under way. */
   readonly isBusy: () => boolean
   /** Completes when everything committed is out. */
@@ -122,10 +124,15 @@ export class RunningQuery implements Query {
 
   get status(): Query["status"] {
     const busy = this.isActive && this.#program.isBusy()
-    const message = { running: busy ? "processing" : "waiting for data", stopping: "stopping", stopped: "stopped", failed: "failed" }[
-      this.#state
-    ]
+    const { trouble } = this
+    const waiting = trouble === undefined ? "waiting for data" : `waiting: ${trouble.message}`
+    const message = { running: busy ? "processing" : waiting, stopping: "stopping", stopped: "stopped", failed: "failed" }[this.#state]
     return { message, isDataAvailable: busy, isTriggerActive: busy }
+  }
+
+  /** What keeps partitions from running until it passes, servers that are away above all. */
+  get trouble(): KeyfoldError | undefined {
+    return this.isActive ? this.#program.trouble() : undefined
   }
 
   /** Counts of this run, for whoever shows them. */

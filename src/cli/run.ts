@@ -18,6 +18,7 @@ import type { RunRequest } from "./request.ts"
 import { shownPlace } from "./request-place.ts"
 import { runSummary, statusSpans } from "./status.ts"
 import { onEndSignal, onOrphaned, type Terminal } from "./terminal.ts"
+import { Troubles } from "./troubles.ts"
 
 export const runJobs = async (request: RunRequest, terminal: Terminal): Promise<ExitCode> => {
   const jobs = chosenJobs(await loadCatalog(request.module), request.jobs)
@@ -73,7 +74,12 @@ class Run {
     this.#terminal.say(`running ${jobNames(jobs)} on ${this.#place}`)
     const names = jobNames(jobs)
     const endStatus = showStatus(names, new Meter(this.#queries), this.#terminal)
-    await Promise.all(this.#queries.map((query) => this.#end(query))).finally(endStatus)
+    const troubles = new Troubles((line) => this.#terminal.say(line))
+    const endLooks = this.#terminal.every(troubleMsEvery, () => troubles.look(this.#queries))
+    await Promise.all(this.#queries.map((query) => this.#end(query))).finally(() => {
+      endLooks()
+      endStatus()
+    })
   }
 
   /** Asks every query to stop; each ends when its turn under way is out. */
@@ -108,6 +114,7 @@ class Run {
   }
 }
 
+const troubleMsEvery = 1_000
 const drawMsEvery = 200
 const lagMsEvery = 1_000
 const sayMsEvery = 10_000

@@ -54,8 +54,11 @@ export class Seat {
   readonly #failed = Deferred.makeUnsafe<never, KeyfoldError>()
   readonly #changed = new Signal()
   #holding: Holding | undefined
+  /** From when the partition was recovered until it has been given back. */
+  #isHeld = false
   #phase: RunPhase = "reading"
   #leaving = false
+  #trouble: KeyfoldError | undefined
   #said: Omit<PartitionNews, "phase"> | undefined
 
   constructor(parts: SeatParts) {
@@ -67,8 +70,22 @@ export class Seat {
     return this.#holding?.runner
   }
 
+  /** Waits while the source is away. */
   get ends(): Effect.Effect<Ends, KeyfoldError> {
-    return this.#parts.ends
+    const { ends, isPassing } = this.#parts
+    return Effect.catch(ends, (fault) =>
+      isPassing(fault)
+        ? Effect.andThen(
+            Effect.sleep(takeMsEvery),
+            Effect.suspend(() => this.ends)
+          )
+        : Effect.fail(fault)
+    )
+  }
+
+  /** Why the partition, which is ours, is not held: a fault that passes, and that somebody may want to know of meanwhile. */
+  get trouble(): KeyfoldError | undefined {
+    return this.#isHeld ? undefined : this.#trouble
   }
 
   /** Completes when the partition has been taken over, or was refused for now; fails with what stops the query. */
@@ -106,7 +123,7 @@ export class Seat {
   readonly leave = Effect.fnUntraced(function* (this: Seat) {
     this.#leaving = true
     this.#changed.fire()
-    yield* this.#changed.until(() => this.#holding === undefined)
+    yield* this.#changed.until(() => !this.#isHeld)
   })
 
   /**
@@ -132,14 +149,20 @@ export class Seat {
 
   readonly #live = Effect.fnUntraced(function* (this: Seat) {
     for (;;) {
-      if (!this.#isOurs) yield* Deferred.succeed(this.#tried, undefined)
+      if (!this.#isOurs) {
+        this.#trouble = undefined
+        yield* Deferred.succeed(this.#tried, undefined)
+      }
       yield* this.#until(() => this.#isOurs)
       const fault = yield* Effect.match(Effect.scoped(this.#hold()), { onFailure: (error) => error, onSuccess: () => undefined })
+      this.#isHeld = false
+      this.#changed.fire()
       this.#parts.member.gone(this.#parts.id)
       if (fault !== undefined && !this.#parts.isPassing(fault)) {
         return yield* Deferred.fail(this.#failed, fault)
       }
       yield* Deferred.succeed(this.#tried, undefined)
+      this.#trouble = fault
       if (fault !== undefined) yield* Effect.sleep(takeMsEvery)
     }
   })
@@ -161,6 +184,7 @@ export class Seat {
     })
     const holding = new Holding(held.runner)
     this.#holding = holding
+    this.#isHeld = true
     this.#changed.fire()
     yield* Deferred.succeed(this.#tried, undefined)
     const lost = Effect.andThen(held.lost, Effect.fail(leaseLost(this.#parts.id)))

@@ -68,8 +68,8 @@ const connectQuery = Effect.fnUntraced(function* (
   }
 })
 
-/** Another owner, or a server that is away: the partition is taken over again, from the journal (P11). */
-const passing: ReadonlySet<string> = new Set(["fenced", "unreachable"])
+/** Another owner, or a server that is away or full: the partition is taken over again, from the journal (P11). */
+const passing: ReadonlySet<string> = new Set(["fenced", "unreachable", "storage-full"])
 
 /** Another one with every connect: what an earlier life has left is not ours (P1). For people it begins with where it is. */
 const workerName = Effect.map(Effect.all([Random.nextIntBetween(0, 2 ** 32 - 1), Random.nextIntBetween(0, 2 ** 32 - 1)]), (words) =>

@@ -6,10 +6,14 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { dirname, join } from "node:path"
 import { promisify } from "node:util"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { startNats } from "../servers/nats-server.ts"
+import { startRedis } from "../servers/redis-server.ts"
+import { type Server, startAll } from "../servers/server.ts"
 import { type Block, blockFaults, blocksIn, codePages, commandsOf, fileNameOf, isAsShown, type Page, root, steady } from "./pages.ts"
 
 const pages = codePages()
 
+const started: Server[] = []
 let scratch: string
 let commands: string
 
@@ -23,13 +27,23 @@ beforeAll(() => {
   chmodSync(join(commands, "npx"), 0o755)
 })
 
-afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+beforeAll(async () => {
+  const [nats, redis] = (await startAll([startNats(), startRedis()])) as [Server, Server]
+  started.push(nats, redis)
+  servers = { KEYFOLD_NATS: nats.url, KEYFOLD_REDIS: redis.url }
+})
+
+afterAll(async () => {
+  rmSync(scratch, { recursive: true, force: true })
+  await Promise.all(started.map((server) => server.stop()))
+})
 
 const run = promisify(execFile)
 
 /** What a command prints, stdout and stderr as a terminal would show them; it may fail, when the page shows a failure. */
-const printedBy = async (command: string, directory: string): Promise<string> => {
+const printedBy = async (command: string, directory: string, places: Readonly<Record<string, string>> = {}): Promise<string> => {
   const env = {
+    ...places,
     HOME: process.env["HOME"],
     PATH: [commands, dirname(process.execPath), process.env["PATH"]].join(":"),
     NODE_COMPILE_CACHE: join(scratch, "compiled"),
@@ -42,8 +56,12 @@ const printedBy = async (command: string, directory: string): Promise<string> =>
   return stdout
 }
 
-/** What npm does is not for a test to do: it installs what is already here. */
-const isNpms = (block: Block): boolean => /(^|&& )npm /m.test(block.text)
+/** What npm and docker do is not for a test to do: they install or start what is already here. */
+const isNpms = (block: Block): boolean => /(^|&& )(npm|docker) /m.test(block.text)
+
+/** The page whose commands work on servers, which are started for it. */
+const onServers = "docs/clustered.md"
+let servers: Readonly<Record<string, string>> = {}
 
 describe("the checker", () => {
   test("finds a block without a file name, an unknown language and a console without a command", () => {
@@ -80,12 +98,13 @@ test("every file in the pages compiles", () => {
 test.concurrent.each(pages.map((page) => [page.path, page] as const))("%s: the commands print what the page shows", async (path, page) => {
   const directory = join(scratch, "run", path)
   mkdirSync(directory, { recursive: true })
+  const places = path === onServers ? servers : {}
   for (const block of page.blocks) {
     if (block.language === "ts") writeFileSync(join(directory, fileNameOf(block) as string), block.text)
-    else if (block.language === "sh" && !isNpms(block)) await printedBy(block.text, directory)
+    else if (block.language === "sh" && !isNpms(block)) await printedBy(block.text, directory, places)
     else if (block.language === "console") {
       for (const { command, prints } of commandsOf(block)) {
-        const printed = await printedBy(command, directory)
+        const printed = await printedBy(command, directory, places)
         if (!isAsShown(printed, prints)) expect(steady(printed), `${path}:${block.line}: ${command}`).toBe(steady(prints))
       }
     }
