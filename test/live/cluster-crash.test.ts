@@ -4,8 +4,8 @@
 // SIGSTOP for longer than their lease. In the end the sessions must be those that sorting the log finds, and the streams themselves must
 // hold no copy that a foreign reader would see. Rerun one case with SEED=<n>; KEYFOLD_TEST=full kills 100 times.
 import { type Runtime, read, type Topic } from "keyfold"
-import { describe, expect, test } from "vitest"
-import { type Cluster, deadOf, finish, startCluster, valuesOf } from "../fixtures/cluster.ts"
+import { describe, expect } from "vitest"
+import { type Cluster, deadOf, finish, startCluster, testOnOwnServers as test, valuesOf } from "../fixtures/cluster.ts"
 import { chained, direct, numbered, sessions } from "../fixtures/jobs.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
 import { Feeder, rowsOf, untilAllWork, Workers } from "../fixtures/siege.ts"

@@ -5,13 +5,13 @@
 import { readFileSync } from "node:fs"
 import { job, type KeyfoldError, publisher, read, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
-import { describe, expect, test } from "vitest"
-import { type Cluster, deadOf, finish, startCluster, valuesOf } from "../fixtures/cluster.ts"
+import { describe, expect } from "vitest"
+import { type Cluster, deadOf, finish, startCluster, testOnOwnServers as test, valuesOf } from "../fixtures/cluster.ts"
 import { direct, sessions } from "../fixtures/jobs.ts"
 import { serverPlace } from "../fixtures/place.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
 import { Feeder, untilAllWork, Workers } from "../fixtures/siege.ts"
-import { randomFrom, seedOr, sleep } from "../fixtures/world.ts"
+import { randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
 import { type Proxy as NetworkProxy, startProxy } from "../servers/proxy.ts"
 import { restoreData, snapshotData } from "../servers/snapshot.ts"
 import { natsVersions } from "../servers/versions.ts"
@@ -176,4 +176,19 @@ test("P4: Redis comes back without its last moments, with outputs out: refused l
   expect(found).toHaveLength(60 + 30 + 3)
   const lasts = new Map(found.map(({ key, count }) => [key, count]))
   expect([...lasts.values()], "the states are whole again").toEqual([21, 21, 21])
+})
+
+test("a query that waits for a server says so, and ends within seconds when it is told to", async () => {
+  await using cluster = await startCluster({ lease: "1 second" })
+  const query = await start(counted, { runtime: cluster.runtime })
+  await cluster.redis.kill()
+  await until("it says what it waits for", () => /^waiting: .*Redis/.test(query.status.message))
+  await cluster.redis.start()
+  await until("it goes on", () => query.status.message === "waiting for data")
+  await cluster.nats.kill()
+  await cluster.redis.kill()
+  const beganMs = performance.now()
+  await query.stop()
+  expect(performance.now() - beganMs).toBeLessThan(20_000)
+  expect(query.isActive).toBe(false)
 })

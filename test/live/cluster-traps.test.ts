@@ -4,8 +4,8 @@
 import { connect, type NatsConnection } from "@nats-io/transport-node"
 import { type Job, job, type KeyfoldError, publisher, type Query, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { type Cluster, startCluster, totalsOf, valuesOf } from "../fixtures/cluster.ts"
+import { afterAll, beforeAll, describe, expect } from "vitest"
+import { type Cluster, startCluster, testOnOwnServers as test, totalsOf, valuesOf } from "../fixtures/cluster.ts"
 import { until } from "../fixtures/world.ts"
 import { natsVersions } from "../servers/versions.ts"
 
