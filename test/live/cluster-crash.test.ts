@@ -11,7 +11,7 @@ import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
 import { Feeder, rowsOf, untilAllWork, Workers } from "../fixtures/siege.ts"
 import { randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
 import { pauseProcess } from "../servers/pause.ts"
-import { natsVersions } from "../servers/versions.ts"
+import { natsVersionsForLong } from "../servers/versions.ts"
 
 const isFull = process.env["KEYFOLD_TEST"] === "full"
 const seed = seedOr(20_140_109)
@@ -93,7 +93,7 @@ describe(`three workers over ${log.name} (SEED=${seed})`, () => {
   )
 })
 
-describe.each(natsVersions())(`nats-server %s: a worker that is stopped for longer than its lease (SEED=${seed})`, (natsVersion) => {
+describe.each(natsVersionsForLong())(`nats-server %s: a worker that is stopped for longer than its lease (SEED=${seed})`, (natsVersion) => {
   const pauses = isFull ? 15 : 4
 
   test(`P11, P17, P21: ${pauses} times; its late writes are refused, and it works again`, { timeout: minutes * 60_000 }, async () => {

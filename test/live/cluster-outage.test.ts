@@ -14,7 +14,7 @@ import { Feeder, untilAllWork, Workers } from "../fixtures/siege.ts"
 import { randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
 import { type Proxy as NetworkProxy, startProxy } from "../servers/proxy.ts"
 import { restoreData, snapshotData } from "../servers/snapshot.ts"
-import { natsVersions } from "../servers/versions.ts"
+import { natsVersionsForLong } from "../servers/versions.ts"
 
 const isFull = process.env["KEYFOLD_TEST"] === "full"
 const seed = seedOr(20_140_110)
@@ -59,7 +59,7 @@ const underLoad = async (cluster: Cluster, place: string, disturb: (workers: Wor
 
 const residentMiB = (pid: number): number => Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1_024
 
-describe.each(natsVersions())(`nats-server %s, two workers over ${log.name} (SEED=${seed})`, (natsVersion) => {
+describe.each(natsVersionsForLong())(`nats-server %s, two workers over ${log.name} (SEED=${seed})`, (natsVersion) => {
   test.each(["nats", "redis"] as const)(
     `%s is killed, and is away for ${awayMs / 1_000} s`,
     { timeout: minutes * 60_000 },

@@ -39,7 +39,7 @@ describe.each(natsVersions())("P3 on nats-server %s", (natsVersion) => {
   let cluster: Cluster
   let connection: NatsConnection
   beforeAll(async () => {
-    cluster = await startCluster({ natsVersion })
+    cluster = await startCluster({ natsVersion, lease: "1 second" })
     connection = await connect({ servers: cluster.nats.url })
   })
   afterAll(async () => {

@@ -8,13 +8,13 @@ import { fraudCases } from "../../examples/02-fraud-detection/fraud-cases.ts"
 import { deadOf, startCluster, testOnOwnServers as test, valuesOf } from "../fixtures/cluster.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
 import { seedOr } from "../fixtures/world.ts"
-import { natsVersions, redisVersions } from "../servers/versions.ts"
+import { natsVersionsForLong, redisVersions } from "../servers/versions.ts"
 
 const seed = seedOr(20_140_113)
 const log = requestLog(seed)
 const redisVersion = redisVersions()[0] as string
 
-describe.each(natsVersions())("nats-server %s", (natsVersion) => {
+describe.each(natsVersionsForLong())("nats-server %s", (natsVersion) => {
   test.each([1, 3])(`sessions of ${log.name}, %d at work (SEED=${seed})`, async (workers) => {
     await using cluster = await startCluster({ natsVersion, redisVersion })
     const { runtime } = cluster

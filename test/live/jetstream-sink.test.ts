@@ -17,7 +17,7 @@ import { startNats } from "../servers/nats-server.ts"
 import { startProxy } from "../servers/proxy.ts"
 import { type Server, sleep } from "../servers/server.ts"
 import { restoreData, snapshotData } from "../servers/snapshot.ts"
-import { canStart, natsVersions } from "../servers/versions.ts"
+import { canStart, natsVersions, natsVersionsForLong } from "../servers/versions.ts"
 
 const waitMsMax = 30_000
 
@@ -549,7 +549,7 @@ const recreateStream = (connection: NatsConnection): Promise<void> =>
   })
 
 describe.runIf(canStart("nats"))("three replicas", () => {
-  for (const version of natsVersions()) {
+  for (const version of natsVersionsForLong()) {
     test(`nats ${version}: P14 leaders that are killed while they store: each output once, in order`, { timeout: 240_000 }, async () => {
       await using cluster = await startNatsCluster(3, { version })
       await using opened = new Opened()

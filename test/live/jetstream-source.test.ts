@@ -9,6 +9,7 @@ import * as Scope from "effect/Scope"
 import { describe, expect, onTestFinished, test } from "vitest"
 import type { KeyfoldError } from "../../src/errors.ts"
 import type { StoredRecord, TopicPartition } from "../../src/model/record.ts"
+import { nothingSeen, screen } from "../../src/model/seen.ts"
 import { type JetStreamSourceOptions, makeJetStreamSource } from "../../src/source/jetstream.ts"
 import type { Source } from "../../src/source/source.ts"
 import { seedOr, sleep, until } from "../fixtures/world.ts"
@@ -586,6 +587,28 @@ describe.skipIf(!canStart("nats")).each(versions)("the source on nats-server %s:
     await run(source.openStream("Latest", []))
     const latest = { topic: "Latest", partition: 0 }
     expect(textsOf(await run(follow(source, latest, 0, 4)))).toEqual(["kept", "18", "19", "20"])
+  })
+
+  // A writer numbers each partition by itself. Taken for one writer's, the outputs of the second partition would look like repetitions of the
+  // first one's, and be dropped in silence.
+  test("P17 a foreign stream that gathers the partitions of a topic tells their outputs apart", async () => {
+    const { admin, source } = await world(version, 0)
+    await ask(admin, "STREAM.CREATE.All", { name: "All", subjects: ["alerts.>"] })
+    for (const [subject, number] of [
+      ["alerts.0.w", "1"],
+      ["alerts.1.w", "1"],
+      ["alerts.0.w", "2"],
+      ["alerts.1.w", "2"]
+    ] as const) {
+      const own = headers()
+      own.append("kf-n", number)
+      await admin.request(subject, `${subject} ${number}`, { headers: own, timeout: 1_000 })
+    }
+    await run(source.openStream("All", []))
+    const records = await run(follow(source, { topic: "All", partition: 0 }, 0, 4))
+    const { records: taken, repeated, gap } = screen(records, nothingSeen)
+    expect(textsOf(taken)).toEqual(["alerts.0.w 1", "alerts.1.w 1", "alerts.0.w 2", "alerts.1.w 2"])
+    expect({ repeated, gap }).toEqual({ repeated: 0, gap: undefined })
   })
 
   test("a foreign stream that is missing, or that consumers empty, is refused with its name and the cure", async () => {

@@ -344,3 +344,42 @@ test("records that another process publishes in the middle of a read are no gap 
   const records = await Effect.runPromise(makeStoredSource(raced).read(request))
   expect(records.map(({ position }) => position)).toEqual([1, 2])
 })
+
+test("however many timeouts fall due at once, no more turns are fired than may wait to get out (P15)", async () => {
+  // Symptom: a hundred thousand timeouts that fell due during an outage put all their outputs into memory at once. Cause: room for outputs
+  // was waited for before rows, and not before the follow-ups that fire timeouts by the thousand.
+  const runtime = memory()
+  const events = eventsOf("events")
+  const { promise: opened, resolve: open } = Promise.withResolvers<void>()
+  let [fired, written] = [0, 0]
+  const alarms = job("alarms")
+    .from(events)
+    .withWatermark((event) => event.at, 500)
+    .groupByKey()
+    .flatMapGroupsWithState({ state: json<number>(), timeout: "event-time" }, function* (key, _events, state) {
+      if (state.hasTimedOut) {
+        fired += 1
+        yield key
+      } else state.setTimeoutTimestamp(key === "last" ? 2_000_000 : 1_000)
+    })
+    .to(
+      foreachTurn<string>("slow", async (values) => {
+        await opened
+        written += values.length
+      })
+    )
+  const out = await publisher(runtime, events)
+  const keys = Array.from({ length: 20_000 }, (_, index) => `k${index}`)
+  for (const key of keys) void out.send({ key, at: 1 })
+  await out.flush()
+  const query = await start(alarms, { runtime, limits: { turnsInFlightMax: 1 } })
+  await query.processAllAvailable()
+  await out.send({ key: "last", at: 1_000_000 })
+  await until("the first have fired", () => fired > 0)
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  expect(fired).toBeLessThan(keys.length / 2)
+  open()
+  await query.processAllAvailable()
+  await query.stop()
+  expect({ fired, written }).toEqual({ fired: keys.length, written: keys.length })
+})
