@@ -16,6 +16,7 @@ import type { InputPlan, StagePlan } from "./model/stage.ts"
 import type { ForeachDefinition, TopicDefinition } from "./model/topic.ts"
 import type { JournalOwner } from "./model/turn.ts"
 import type { Limits } from "./options.ts"
+import { Breath } from "./partition/breath.ts"
 import type { Member } from "./partition/membership.ts"
 import { writerOf } from "./partition/outbox.ts"
 import { Partition } from "./partition/partition.ts"
@@ -64,11 +65,14 @@ export const assemble = Effect.fnUntraced(function* (assembly: Assembly) {
   const share = shareOf(assembly, topics)
   // Servers answer many questions at once, and a store answers one at a time anyway.
   const taking = yield* Semaphore.make(takesAtOnce)
+  const breath = new Breath()
   const stages = plan.stages.map((stage): StageSeats => {
     const heard = (clock: "own" | "outgoing") => (partition: number) => member.news(stage.name).get(partition)?.news[clock]
     const count = topics.partitionsOf(stage)
     const clocks = { ownClock: new StageClock(count, heard("own")), outgoingClock: new StageClock(count, heard("outgoing")) }
-    const seats = Array.from({ length: count }, (_, index) => makeSeat(assembly, member, { topics, stage, index, share, clocks, taking }))
+    const seats = Array.from({ length: count }, (_, index) =>
+      makeSeat(assembly, member, { topics, stage, index, share, clocks, taking, breath })
+    )
     return { name: stage.name, internal: stage.inputs.some((input) => input.kind === "internal"), seats }
   })
   const seats = stages.flatMap((stage) => stage.seats)
@@ -89,6 +93,7 @@ interface Place {
   readonly share: { readonly countMax: number; readonly bytesMax: number }
   readonly clocks: { readonly ownClock: StageClock; readonly outgoingClock: StageClock }
   readonly taking: Semaphore.Semaphore
+  readonly breath: Breath
 }
 
 /** What each stateful partition of the query may hold in memory. */
@@ -166,7 +171,7 @@ const assemblePartition = Effect.fnUntraced(function* (
   owner: JournalOwner
 ) {
   const { plan, query, ports, limits, observer } = assembly
-  const { topics, stage, index, share } = place
+  const { topics, stage, index, share, breath } = place
   const id = { query, stage: stage.name, partition: index }
   const { journal } = ports
   const writer = writerOf(query, stage.name, index)
@@ -177,7 +182,7 @@ const assemblePartition = Effect.fnUntraced(function* (
     turnsInFlightMax: limits.turnsInFlightMax,
     sinks: new Map(plan.outputs.filter((sink): sink is ForeachDefinition => sink.kind === "foreach").map((sink) => [sink.name, sink])),
     publish: ports.sink.publish,
-    lastNumber: (of) => ports.sink.lastNumber(writer, of),
+    lastNumber: (of, least) => ports.sink.lastNumber(writer, of, least),
     confirm: (revision) =>
       Effect.andThen(
         Effect.sync(() => trace.published(revision)),
@@ -227,7 +232,8 @@ const assemblePartition = Effect.fnUntraced(function* (
     engine: actor === undefined ? undefined : (host) => new Activation(actor, { retries: plan.retries, residents, host }),
     context: makeContext(id, (topic, value) => outgoing.emitTo(topic, value)),
     observer: { ...observer, committed: (turn) => observer.committed(trace.committed(turn)) },
-    trace
+    trace,
+    breath
   }
   return { partition: new Partition(parts), failed: publisher.failed }
 })

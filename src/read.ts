@@ -32,6 +32,7 @@ export interface RawRecord<T, K> {
 
 const readCountMax = 1_024
 const readBytesMax = 4 * 1_048_576
+const askMsEvery = 250
 
 /**
  * Reads a topic, partition by partition, each in order, from `startAt` (default earliest) to the end as it is at the start; `follow` stays
@@ -113,8 +114,12 @@ async function* generate(
     const found = await run(findTopic(ports, defined))
     const positions = await run(startPositions(ports, found, options.startAt ?? "earliest"))
     const seen = positions.map(() => nothingSeen)
+    const over = Effect.as(Deferred.await(closed), undefined)
+    const ask = <A>(question: Effect.Effect<A, KeyfoldError>): Promise<A | undefined> =>
+      run(options.follow === true ? Effect.raceFirst(untilReached(question), over) : question)
     for (;;) {
-      const ends = await run(startPositions(ports, found, "latest"))
+      const ends = await ask(startPositions(ports, found, "latest"))
+      if (ends === undefined) return
       for (let partition = 0; partition < found.partitions; partition++) {
         const end = ends[partition] as number
         for (let after = positions[partition] as number; after < end; after = positions[partition] as number) {
@@ -126,7 +131,7 @@ async function* generate(
           seen[partition] = screened.seen
           positions[partition] = records.at(-1)?.position ?? after
           // I8: nothing, though there is more: the server is away. This question waits for it, or says so.
-          if (records.length === 0) await run(ports.source.lastPosition({ topic: found.name, partition }))
+          if (records.length === 0 && (await ask(ports.source.lastPosition({ topic: found.name, partition }))) === undefined) return
         }
       }
       if (options.follow !== true) return
@@ -138,6 +143,12 @@ async function* generate(
     await Effect.runPromise(Scope.close(scope, Exit.void))
   }
 }
+
+/** Who follows waits for servers that are away, as workers do. */
+const untilReached = <A>(question: Effect.Effect<A, KeyfoldError>): Effect.Effect<A, KeyfoldError> =>
+  Effect.catch(question, (failure) =>
+    failure.code === "unreachable" ? Effect.andThen(Effect.sleep(askMsEvery), untilReached(question)) : Effect.fail(failure)
+  )
 
 const findTopic = Effect.fnUntraced(function* (ports: TopicPorts, defined: TopicDefinition) {
   const found = yield* ports.source.find(defined.name)

@@ -13,6 +13,7 @@
  * Redis also has an older revision, or none, where the member remembers that it has answered: so the member gets everything anew.
  */
 
+import { shebang } from "../storage/redis-fence.ts"
 import { type RedisReply, replyParts, replyText } from "../storage/redis-link.ts"
 import type { Answer, Entry } from "./membership-view.ts"
 
@@ -37,7 +38,7 @@ export const memberKeys = (query: string): readonly string[] =>
  *                entries: each "o<partition>" or "n<partition>"; owners, "" for none, and news, in the same order;
  *                revisions, of all: that of each entry; of what has changed: none
  */
-export const speak = /* lua */ `
+export const speak = /* lua */ `${shebang("allow")}
 local id, mode, leaseMs, since, keptMs, call = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]), ARGV[6]
 local time = redis.call('TIME')
 local nowMs = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -59,6 +59,6 @@ export const release = /* lua */ `${shebang("allow")}
 local fence = redis.call('HMGET', KEYS[1], 'token', 'rev')
 if fence[1] ~= ARGV[1] then return 'FENCED' end
 if fence[2] ~= ARGV[2] then return 'MOVED' end
-redis.call('HSET', KEYS[1], 'lease', '0', 'worker', '')
+redis.call('HSET', KEYS[1], 'lease', '0', 'worker', '', 'token', '')
 return 'OK'
 `

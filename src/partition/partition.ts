@@ -109,7 +109,9 @@ export class Partition {
       this.#progress = progress
     }
     for (const { revision, outbox } of head.unpublished) yield* publisher.publish(revision, outbox)
-    if (head.unpublished.some(({ outbox }) => outbox.records.length > 0)) yield* publisher.settled()
+    if (head.unpublished.some(({ outbox }) => outbox.records.length > 0)) {
+      yield* Effect.timeoutOrElse(publisher.settled(), { duration: recoverMsMax, orElse: () => Effect.fail(stuckOutputs(this.#name)) })
+    }
     yield* this.#checkOutputs()
     this.#nextDueMs = (yield* journal.timeouts())?.first ?? Number.POSITIVE_INFINITY
   })
@@ -118,8 +120,10 @@ export class Partition {
   readonly #checkOutputs = Effect.fnUntraced(function* (this: Partition) {
     const { publisher, outputs, acceptLoss } = this.#parts
     const { numbers } = this.#progress
-    const look = (of: TopicPartition) =>
-      Effect.map(publisher.lastNumber(of), (stored) => [streamOf(of.topic, of.partition), stored] as const)
+    const look = (of: TopicPartition) => {
+      const stream = streamOf(of.topic, of.partition)
+      return Effect.map(publisher.lastNumber(of, numbers[stream] ?? 0), (stored) => [stream, stored] as const)
+    }
     const found = yield* Effect.forEach(outputs, look, { concurrency: looksAtOnce })
     for (const [stream, stored] of found) {
       const behind = checkOutputs(stream, numbers[stream] ?? 0, stored)
@@ -237,8 +241,12 @@ export class Partition {
     }
   })
 
+  /** However many there are: no more of them than may wait to get out (P15). Between two of them a stop may come; the next owner goes on (P5). */
   readonly #followUps = Effect.fnUntraced(function* (this: Partition) {
-    while (this.#progress.followUp) yield* this.#fitting([], { nowMs: this.#progress.nowMs, always: false })
+    while (this.#progress.followUp) {
+      yield* Effect.interruptible(this.#parts.publisher.room())
+      yield* this.#fitting([], { nowMs: this.#progress.nowMs, always: false })
+    }
   })
 
   /** Answers false, with everything as before, when the turn would write too much and can be made smaller. */
@@ -269,7 +277,7 @@ export class Partition {
       else changes = this.#engine.run({ turn: this.#revision + 1, clock, called: groups, initial, due: due.residents })
     }
     const called = { data: groups, initial: initial.size, due: due.residents }
-    const failure = trace.calls(called, () => this.#guard(heart))
+    const failure = yield* this.#parts.breath.run(() => trace.calls(called, () => this.#guard(heart)))
     for (const resident of groups) resident.events = undefined
     if (failure instanceof KeyfoldError) return yield* Effect.fail(failure)
     if (failure === "too-large" || outgoing.tooLarge || (!bounds.smallest && this.#isTooLarge(changes))) {
@@ -462,6 +470,7 @@ export class Partition {
 
 const watermarkMsEvery = 200
 const looksAtOnce = 64
+const recoverMsMax = 10_000
 
 const noGroups: readonly Resident[] = []
 
@@ -481,6 +490,12 @@ const imageOf = ({ resident }: Change): KeyImage => ({
   bytes: resident.bytes,
   timeoutAt: resident.timeoutAt === noTimeout ? undefined : resident.timeoutAt
 })
+
+const stuckOutputs = (name: string): KeyfoldError =>
+  new KeyfoldError(
+    "unreachable",
+    `the outputs that ${name} has committed do not get out: nobody confirmed them within ${recoverMsMax / 1_000} s. It is tried again; look whether the servers are well`
+  )
 
 const positionAfter = (at: InputPosition, last: StoredRecord | undefined): InputPosition =>
   last === undefined ? at : { ...at, position: last.position, publishedAt: last.publishedAt }

@@ -28,7 +28,7 @@ export interface PartitionPublisher {
   /** Completes when everything handed over so far is confirmed. */
   readonly settled: () => Effect.Effect<void, KeyfoldError>
   readonly isSettled: () => boolean
-  readonly lastNumber: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
+  readonly lastNumber: (of: TopicPartition, least: number) => Effect.Effect<number, KeyfoldError>
 }
 
 export interface PartitionIntake {
@@ -156,6 +156,8 @@ export interface PartitionParts {
   readonly context: Context
   readonly observer: TurnObserver
   readonly trace: TurnTracer
+  /** Runs the synchronous heart of a turn, once the process has breathed after those of other partitions. */
+  readonly breath: { readonly run: <A>(calls: () => A) => Effect.Effect<A> }
 }
 
 export interface PartitionInput {

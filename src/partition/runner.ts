@@ -273,7 +273,7 @@ export class Runner {
     while ((this.#passed[1]?.atMs ?? nowMs) <= since) this.#passed.shift()
     const safe = this.#passed[0] as Passed
     const place = this.#place(this.partition.inputs[0] as PartitionInput)
-    return safe.atMs > since ? 0 : Math.min(safe.position, yield* source.positionBefore(place, since))
+    return Math.min(safe.position, yield* source.positionBefore(place, since))
   })
 
   /**

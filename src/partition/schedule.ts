@@ -47,9 +47,17 @@ const finished = { atOnce: true, lazily: false }
 const together = (runs: readonly Effect.Effect<void, KeyfoldError>[]): Effect.Effect<void, KeyfoldError> =>
   Effect.all(runs, { concurrency: "unbounded", discard: true })
 
-/** The wait is the one place where a continuous partition is interrupted: a turn that has begun ends. */
+/**
+ * Waits until outputs have got out (P15), but not beyond the tenure: when it is this worker alone that cannot bring them out, another one
+ * takes over (P21).
+ */
+const room = (runner: Runner, tenure: Tenure): Effect.Effect<void, KeyfoldError> => Effect.raceFirst(runner.partition.room(), tenure.over)
+
+/** The waits are where a continuous partition is interrupted: a turn that has begun ends. */
 const continuous = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, stopped: () => boolean) {
-  while (!stopped() && !tenure.isOver) {
+  for (;;) {
+    yield* room(runner, tenure)
+    if (stopped() || tenure.isOver) return
     if (yield* Effect.uninterruptible(runner.step())) continue
     if (yield* Effect.uninterruptible(runner.idle(resting))) continue
     yield* Effect.raceFirst(runner.wait(), tenure.over)
@@ -57,9 +65,11 @@ const continuous = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, 
 })
 
 /** Everything that is there at a tick, and everything that is due. */
-const drain = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefined, stopped: () => boolean) {
-  while (!stopped() && (yield* Effect.uninterruptible(runner.step(ends)))) {
-    // Each step ends in a commit, which lets others run.
+const drain = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, ends: Ends | undefined, stopped: () => boolean) {
+  // Each step ends in a commit, which lets others run.
+  for (;;) {
+    yield* room(runner, tenure)
+    if (stopped() || tenure.isOver || !(yield* Effect.uninterruptible(runner.step(ends)))) return
   }
 })
 
@@ -72,7 +82,8 @@ const ticking = Effect.fnUntraced(function* (
   const stopped = () => tenure.isOver || options.stopped()
   let tickAtMs = yield* Clock.currentTimeMillis
   while (!stopped()) {
-    yield* drain(runner, undefined, stopped)
+    yield* drain(runner, tenure, undefined, stopped)
+    if (stopped()) return
     yield* Effect.uninterruptible(runner.idle(resting))
     const nowMs = yield* Clock.currentTimeMillis
     tickAtMs += everyMs * Math.max(1, Math.ceil((nowMs - tickAtMs) / everyMs))
@@ -104,7 +115,8 @@ const bounded = Effect.fnUntraced(function* (
             (runner, tenure) =>
               Effect.andThen(
                 task(runner, tenure, place),
-                Effect.sync(() => seat.reach(to))
+                // A tenure that was cut short has not come so far: others would go on without what is left to do.
+                Effect.sync(() => void (stopped() || tenure.isOver || seat.reach(to)))
               ),
             () => seat.isElsewhereAt(to)
           )
@@ -112,12 +124,15 @@ const bounded = Effect.fnUntraced(function* (
       )
     const isOver = (tenure: Tenure) => () => stopped() || tenure.isOver
     yield* phase("read", (runner, tenure, place) =>
-      once ? oneTurn(runner, ends[place]) : toTheEnd(runner, ends[place] as Ends, isOver(tenure))
+      once ? oneTurn(runner, ends[place]) : toTheEnd(runner, tenure, ends[place] as Ends, isOver(tenure))
     )
     // Whoever finished early rests at what the others had reached by then; now that all rest, once more.
     yield* phase("rested", (runner) => (once ? Effect.void : Effect.asVoid(Effect.uninterruptible(runner.idle(finished)))))
     yield* phase("closed", (runner, tenure) =>
-      Effect.andThen(close && !stopped() ? closeAll(runner, isOver(tenure)) : Effect.void, runner.partition.settled())
+      Effect.andThen(
+        close && !stopped() ? closeAll(runner, isOver(tenure)) : Effect.void,
+        Effect.raceFirst(runner.partition.settled(), tenure.over)
+      )
     )
   }
 })
@@ -127,12 +142,12 @@ const oneTurn = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefi
   yield* runner.partition.sendWatermark(yield* Clock.currentTimeMillis, true)
 })
 
-const toTheEnd = Effect.fnUntraced(function* (runner: Runner, ends: Ends, stopped: () => boolean) {
-  yield* drain(runner, ends, stopped)
+const toTheEnd = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, ends: Ends, stopped: () => boolean) {
+  yield* drain(runner, tenure, ends, stopped)
   // A source that cannot be reached for a while answers nothing (I8).
   while (!stopped() && runner.lag(ends) > 0) {
     yield* Effect.raceFirst(runner.wait(), Effect.sleep(lookMsEvery))
-    yield* drain(runner, ends, stopped)
+    yield* drain(runner, tenure, ends, stopped)
   }
   if (!stopped()) yield* Effect.uninterruptible(runner.idle(finished))
 })

@@ -178,10 +178,16 @@ export class Seat {
 
   /** Ends well when the partition is to be given back, and fails with what ends it otherwise. */
   readonly #hold = Effect.fnUntraced(function* (this: Seat) {
-    const held = yield* this.#parts.take((news) => {
+    const taking = this.#parts.take((news) => {
       this.#said = news
       this.#post()
     })
+    // Who cannot recover it, because a server is out of this worker's reach, does not keep it from others.
+    const elsewhere = Effect.andThen(
+      this.#until(() => !this.#isOurs),
+      Effect.fail(leaseLost(this.#parts.id))
+    )
+    const held = yield* Effect.raceFirst(taking, elsewhere)
     const holding = new Holding(held.runner)
     this.#holding = holding
     this.#isHeld = true

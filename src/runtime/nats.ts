@@ -18,8 +18,6 @@ export interface NatsLink {
   readonly version: () => string
   /** Whether it is one of several. */
   readonly isClustered: boolean
-  /** Bytes that one message may have, with its headers. */
-  readonly payloadBytesMax: number
 }
 
 /** A server that is just being started is waited for so long. */
@@ -73,8 +71,7 @@ export const connectNats = Effect.fnUntraced(function* (settings: NatsSettings):
       info = connection.info ?? info
       return info?.version ?? ""
     },
-    isClustered: info?.cluster !== undefined,
-    payloadBytesMax: info?.max_payload ?? 0
+    isClustered: info?.cluster !== undefined
   }
 })
 

@@ -5,6 +5,7 @@
  */
 import { Cluster, Command, Redis } from "ioredis"
 import type { RedisArgument, RedisReply } from "../storage/redis-link.ts"
+import { withoutArguments } from "./redis-failures.ts"
 import type { RedisSettings } from "./redis-settings.ts"
 
 /** How often the watch looks; a command that has seen so many looks in silence, or a handshake, is taken for dead. */
@@ -157,7 +158,7 @@ export class RedisClient {
 
   #note(thrown: Error): void {
     const cause = (thrown as { readonly lastNodeError?: Error }).lastNodeError ?? thrown
-    this.#fault = cause.message || (cause as NodeJS.ErrnoException).code || "it does not answer"
+    this.#fault = withoutArguments(cause.message) || (cause as NodeJS.ErrnoException).code || "it does not answer"
     if (/\b(WRONGPASS|NOAUTH|NOPERM)\b/.test(this.#fault)) this.#refusal = cause
   }
 }

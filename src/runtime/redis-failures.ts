@@ -9,7 +9,7 @@ const refused = /^(NOAUTH|WRONGPASS|NOPERM|DENIED|ERR AUTH|ERR Client sent AUTH)
 
 /** `said`: a reply that is an error; otherwise what happened to the connection. */
 export const redisFailure = (name: string, thrown: Error, command: string): KeyfoldError => {
-  const { message } = thrown
+  const message = withoutArguments(thrown.message)
   if (!isReply(thrown)) return unreachable(name, message)
   if (passing.test(message)) return unreachable(name, message)
   if (full.test(message)) return storageFull(name, message)
@@ -22,6 +22,9 @@ export const redisFailure = (name: string, thrown: Error, command: string): Keyf
   }
   throw new InvariantError(`K4: ${name} answered ${command} with ${message}`)
 }
+
+/** Redis repeats the arguments of a command that it does not know: a password, where AUTH was renamed, or somebody's data. */
+export const withoutArguments = (message: string): string => message.replace(/,? with args beginning with.*$/s, "")
 
 /** NOSCRIPT: the server does not know the script yet, or was restarted since. */
 export const isUnknownScript = (thrown: Error): boolean => isReply(thrown) && thrown.message.startsWith("NOSCRIPT")

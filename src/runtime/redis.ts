@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { KeyfoldError } from "../errors.ts"
+import { KeyfoldError } from "../errors.ts"
 import type { RedisArgument, RedisLink, RedisReply } from "../storage/redis-link.ts"
 import { lookMsEvery, RedisClient } from "./redis-client.ts"
 import { isUnknownScript, redisFailure } from "./redis-failures.ts"
@@ -26,6 +26,7 @@ export const connectRedis = Effect.fnUntraced(function* (
   const client = yield* openClient(settings)
   const { name } = settings
   yield* firstReady(client, name)
+  yield* selectDatabase(client, settings)
   return {
     name,
     script: (lua, keys, args) => {
@@ -43,6 +44,16 @@ export const connectRedis = Effect.fnUntraced(function* (
       )
   }
 })
+
+/** ioredis goes on in database 0 when the server refuses the one that was asked for: journals of two worlds would be one. */
+const selectDatabase = (client: RedisClient, { name, database }: RedisSettings): Effect.Effect<void, KeyfoldError> => {
+  if (database === 0) return Effect.void
+  return Effect.mapError(Effect.asVoid(send(client, "SELECT", [String(database)])), (thrown) =>
+    thrown.name === "ReplyError" && thrown.message.startsWith("ERR")
+      ? new KeyfoldError("option-invalid", `${name} has no database ${database} (${thrown.message}): mend the number behind the address`)
+      : redisFailure(name, thrown, "SELECT")
+  )
+}
 
 /** With the watch over its connection; both end with the scope. */
 export const openClient = (settings: RedisSettings, blockedMs = 0): Effect.Effect<RedisClient, never, Scope.Scope> =>

@@ -20,7 +20,7 @@ export interface DeliveryParts {
   readonly turnsInFlightMax: number
   readonly sinks: ReadonlyMap<string, ForeachDefinition>
   readonly publish: (records: readonly NewRecord[]) => Effect.Effect<void, KeyfoldError>
-  readonly lastNumber: (of: TopicPartition) => Effect.Effect<number, KeyfoldError>
+  readonly lastNumber: (of: TopicPartition, least: number) => Effect.Effect<number, KeyfoldError>
   readonly confirm: (revision: number) => Effect.Effect<void, KeyfoldError>
 }
 

@@ -57,8 +57,19 @@ export class WriterLine implements Awaiting {
     this.#subject = writerSubject(of, writer)
   }
 
-  /** O5, by a look: also what is known is made new by it, unless something is under way. Fails with `unreachable` when nobody answers. */
-  readonly lastNumber = Effect.fnUntraced(function* (this: WriterLine) {
+  /**
+   * O5, by a look: also what is known is made new by it, unless something is under way. Fails with `unreachable` when nobody answers. A server
+   * that does not know yet that it leads no more would make P4 stop a query whose outputs are all there.
+   */
+  readonly lastNumber = Effect.fnUntraced(function* (this: WriterLine, least: number) {
+    for (let times = 0; ; times++) {
+      const number = yield* this.#lookForLast()
+      if (number >= least || !this.#asking.link.isClustered || times === staleTimesMax) return number
+      yield* backOff(times)
+    }
+  })
+
+  readonly #lookForLast = Effect.fnUntraced(function* (this: WriterLine) {
     const asked = look(this.#asking, this.#of, this.#writer)
     const found = yield* Effect.timeoutOrElse(asked, { duration: lookMsMax, orElse: () => Effect.fail(nobodyAnswers(this.#stream)) })
     const isRemoved = !isMessage(found) && this.#confirmed !== none && isRemovedByLimits(this.#confirmed, found)

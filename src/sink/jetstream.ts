@@ -61,7 +61,7 @@ export const makeJetStreamSink = Effect.fnUntraced(function* (
         })
         return names.reduceRight((inner, name) => writers.alone(name, inner), Effect.andThen(writers.prepare(runs), send))
       }),
-    lastNumber: (writer, of) => writers.line(writer, of).lastNumber()
+    lastNumber: (writer, of, least = 0) => writers.line(writer, of).lastNumber(least)
   }
 })
 

@@ -3,7 +3,8 @@
  * it, because the same position may be read again (I2).
  */
 import type { Msg } from "@nats-io/transport-node"
-import type { StoredRecord, TopicPartition } from "../model/record.ts"
+import type { StoredRecord } from "../model/record.ts"
+import type { StreamPlace } from "./jetstream-guard.ts"
 import { type Arrival, BufferedMessage } from "./jetstream-message.ts"
 
 export interface TakeBounds {
@@ -57,7 +58,7 @@ export class MessageBuffer {
   }
 
   /** I3. Forgets what lies up to `after`. */
-  take(of: TopicPartition, { after, countMax, bytesMax }: TakeBounds): readonly StoredRecord[] {
+  take(of: StreamPlace, { after, countMax, bytesMax }: TakeBounds): readonly StoredRecord[] {
     this.#forget(this.#indexBehind(after))
     const from = this.#head
     const bytesBefore = this.#bytesBefore(from)

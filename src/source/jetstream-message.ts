@@ -1,7 +1,8 @@
 /** One message of a stream, as it lies in the buffer, and the record that is made of it. Runs per message (R16). */
 import type { Msg } from "@nats-io/transport-node"
 import { isInternalHeader, numberHeader, writerOfSubject } from "../model/jetstream-names.ts"
-import { noHeaders, type StoredRecord, type TopicPartition, type WriterNumber } from "../model/record.ts"
+import { noHeaders, type StoredRecord, type WriterNumber } from "../model/record.ts"
+import type { StreamPlace } from "./jetstream-guard.ts"
 
 /**
  * What the client's message is made of. Its own accessors decode headers and reply into objects and strings, which costs more than
@@ -78,7 +79,7 @@ export class BufferedMessage {
     this.#message = message
   }
 
-  record(of: TopicPartition): StoredRecord {
+  record(of: StreamPlace): StoredRecord {
     return new JetStreamRecord(of, this, this.#message)
   }
 }
@@ -94,7 +95,7 @@ class JetStreamRecord implements StoredRecord {
   readonly payload: Uint8Array
   readonly identity: WriterNumber | undefined
 
-  constructor(of: TopicPartition, at: BufferedMessage, message: Msg) {
+  constructor(of: StreamPlace, at: BufferedMessage, message: Msg) {
     this.topic = of.topic
     this.partition = of.partition
     this.position = at.position
@@ -103,7 +104,7 @@ class JetStreamRecord implements StoredRecord {
     const { hdr } = raw(message)._msg
     const read = hdr > 0 ? readHeaders(raw(message)._rdata, hdr) : nothingRead
     this.headers = read.own
-    this.identity = read.number === 0 ? undefined : identityOf(read.number, message.subject)
+    this.identity = read.number === 0 ? undefined : identityOf(of, read.number, message.subject)
   }
 }
 
@@ -147,8 +148,12 @@ const numberOf = (text: string): number => {
   return Number.isSafeInteger(number) && number > 0 ? number : 0
 }
 
-/** A number without a writer's subject is a foreign publisher's, and taken as it is (P17). */
-const identityOf = (number: number, subject: string): WriterNumber | undefined => {
+/**
+ * A number without a writer's subject is a foreign publisher's, and taken as it is (P17). A foreign stream may gather several partitions, and
+ * a writer numbers each of them by itself: there it is told apart by its whole subject.
+ */
+const identityOf = ({ topic, stream }: StreamPlace, number: number, subject: string): WriterNumber | undefined => {
   const writer = writerOfSubject(subject)
-  return writer === undefined ? undefined : { writer, number }
+  if (writer === undefined) return undefined
+  return { writer: topic === stream ? subject : writer, number }
 }

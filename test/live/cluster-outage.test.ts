@@ -3,6 +3,7 @@
 // Method: worker processes over real servers and over a proxy that does what networks do; the log comes at a pace meanwhile. In the end the
 // sessions must be exact. Rerun one case with SEED=<n>; KEYFOLD_TEST=full keeps servers away for 30 seconds.
 import { readFileSync } from "node:fs"
+import { connect } from "@nats-io/transport-node"
 import { job, type KeyfoldError, publisher, read, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
 import { describe, expect } from "vitest"
@@ -192,3 +193,40 @@ test("a query that waits for a server says so, and ends within seconds when it i
   expect(performance.now() - beganMs).toBeLessThan(20_000)
   expect(query.isActive).toBe(false)
 })
+
+test("a reader that follows waits while NATS is away, however long, and goes on with what it had not read", async () => {
+  await using cluster = await startCluster()
+  const lines = topic("lines", { codec: json<number>(), key: String, partitions: 1 })
+  const publish = async (value: number): Promise<void> => {
+    await using out = await publisher(cluster.runtime, lines)
+    await out.send(value)
+  }
+  await publish(1)
+  const following = read(cluster.runtime, lines, { follow: true })[Symbol.asyncIterator]()
+  const next = async (): Promise<unknown> => (await following.next()).value?.value
+  expect(await next()).toBe(1)
+  await publish(2)
+  const connection = await connect({ servers: cluster.nats.url })
+  await until("the server has sent it the second one, so that it will ask where the end is", async () => {
+    const consumers = (await connection.request("$JS.API.CONSUMER.LIST.lines-0")).json<Consumers>()
+    return consumers.consumers.some(({ delivered }) => delivered.stream_seq === 2)
+  })
+  await connection.close()
+  await cluster.nats.kill()
+  const second = next()
+  // Longer than a question waits for its answer.
+  expect(await Promise.race([second, sleep(7_000)])).toBe(undefined)
+  await cluster.nats.start()
+  expect(await second).toBe(2)
+  await publish(3)
+  expect(await next()).toBe(3)
+
+  await cluster.nats.kill()
+  const third = next()
+  await following.return?.()
+  expect(await third, "it can be left meanwhile").toBe(undefined)
+})
+
+interface Consumers {
+  readonly consumers: readonly { readonly delivered: { readonly stream_seq: number } }[]
+}

@@ -182,6 +182,19 @@ describe.each(versions)("redis %s", (version) => {
     expect(error.message).toContain("ECONNREFUSED")
   })
 
+  test("a database that the server does not have, or does not let us use, is refused: ioredis would go on in database 0", async () => {
+    await using server = await startRedis({ version })
+    const error = await run(failureOf(works(`${server.url}/99`)))
+    expect(error).toMatchObject({ code: "option-invalid", message: expect.stringMatching(/no database 99/) })
+    await run(works(`${server.url}/3`))
+    const admin = new Redis(server.url)
+    expect(await admin.dbsize()).toBe(0)
+    await admin.acl("SETUSER", "default", "-select")
+    expect((await run(failureOf(works(`${server.url}/3`)))).code).toBe("unreachable")
+    expect(await admin.dbsize()).toBe(0)
+    admin.disconnect()
+  })
+
   test("K3 a server that accepts and says nothing is unreachable after a bounded time", async () => {
     await using server = await startRedis({ version })
     server.pause()

@@ -60,3 +60,30 @@ test("P21: leaving a seat ends when the partition has been given back, and not b
   })
   await Effect.runPromise(Effect.scoped(Effect.ensuring(run, Deferred.succeed(released, undefined))))
 })
+
+test("P5, P21: a partition that cannot be recovered here, and is another's meanwhile, is let go of without being released", async () => {
+  let ours = true
+  let ended: string | undefined
+  const seat = new Seat({
+    id: { query: "job", stage: "stage-1", partition: 0 },
+    member: { ...member, isOurs: () => ours, changed: Effect.sleep(1) },
+    take: () =>
+      Effect.andThen(
+        Effect.addFinalizer((exit) => Effect.sync(() => (ended = exit._tag))),
+        Effect.never
+      ),
+    ends: Effect.succeed([]),
+    isPassing: ({ code }) => code === "fenced"
+  })
+  const run = Effect.gen(function* () {
+    yield* Effect.forkChild(seat.keep)
+    yield* Effect.sleep(5)
+    expect(ended).toBe(undefined)
+    ours = false
+    yield* seat.opened
+    while (ended === undefined) yield* Effect.sleep(1)
+    expect(ended, "a success would release it").toBe("Failure")
+    while (seat.trouble !== undefined) yield* Effect.sleep(1)
+  })
+  await Effect.runPromise(run)
+})

@@ -1,9 +1,11 @@
 // Goal: stages chain with event time, watermarks and keys as the design says ("Event time after a stage").
 // Method: small jobs in the harness; what a stage sees of the one before is put out, or shows in what it drops as late.
+import * as Effect from "effect/Effect"
 import { job, publisher, read, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
 import { harness, memory } from "keyfold/testing"
 import { describe, expect, test } from "vitest"
+import { connectorOf } from "../../src/ports.ts"
 
 interface Row {
   readonly key: string
@@ -105,6 +107,28 @@ describe("watermarks after a stage", () => {
     // Both the data call of "a" and its timeout, in the follow-up, come before the watermark 200 does.
     expect([first.outputs, first.watermark]).toEqual([["a@0,a!@200|0", "b@0|0"], 200])
     expect((await kit.turn([row("c", 300)])).outputs).toEqual(["c@200|200", "b!@300|200"])
+  })
+
+  test("are told again by who takes a partition over: nobody knows what the one before has told (P24)", async () => {
+    const runtime = memory()
+    const single = topic("single", { codec: json<Row>(), key: ({ key }) => key, partitions: 1 })
+    const definition = job("told")
+      .from(single)
+      .withWatermark(({ at }) => at, 0)
+      .groupByKey(({ key }) => key)
+      .flatMapGroupsWithState({ state, name: "second" }, () => [])
+      .to()
+    const runOnce = async (): Promise<number> => {
+      const query = await start(definition, { runtime, trigger: "available-now" })
+      await query.awaitTermination()
+      const { source } = await Effect.runPromise(Effect.scoped(connectorOf(runtime).client))
+      return Effect.runPromise(source.lastPosition({ topic: "told~second", partition: 0 }))
+    }
+    await using out = await publisher(runtime, single)
+    await out.send(row("a", 100))
+    const told = await runOnce()
+    expect(told).toBeGreaterThan(0)
+    expect(await runOnce()).toBe(told + 1)
   })
 
   test("come after what the follow-ups of that turn put out, however the next stage cuts the log (W5, W2)", async () => {
