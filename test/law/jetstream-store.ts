@@ -56,10 +56,11 @@ const deleteForGood = async (connection: NatsConnection, stream: string): Promis
     await connection.request(`$JS.API.STREAM.DELETE.${stream}`)
     const config = JSON.stringify({ name: stream, subjects: [`${stream}.unused`] })
     const created = (await connection.request(`$JS.API.STREAM.CREATE.${stream}`, config)).json<{
-      readonly state: { readonly last_seq: number }
+      /** Absent while the old one is still being removed. */
+      readonly state?: { readonly last_seq: number }
     }>()
     await connection.request(`$JS.API.STREAM.DELETE.${stream}`)
-    if (created.state.last_seq === 0) return
+    if (created.state?.last_seq === 0) return
     await sleep(20)
   }
 }
