@@ -4,6 +4,7 @@
  * What a call has put out can be taken back until the next call begins.
  */
 import { asKeyfoldError, KeyfoldError } from "../errors.ts"
+import { ByteSlab } from "../model/byte-slab.ts"
 import { encodeRow } from "../model/envelope.ts"
 import { partitionOf } from "../model/hash.ts"
 import { type KeyText, keyText } from "../model/key.ts"
@@ -231,9 +232,12 @@ const keyTextBy = (key: (value: unknown) => unknown, value: unknown, what: strin
 /** Of two event times, either of which may be none. */
 const largest = (left: number, right: number): number => (left >= right || Number.isNaN(right) ? left : right)
 
+/** Records of a turn leave together. */
+const records = new ByteSlab(65_536)
+
 const encoded = (sink: TopicDefinition, value: unknown): Uint8Array => {
   try {
-    return new Uint8Array(sink.codec.encode(value)) // a codec may use its buffer again
+    return records.copy(sink.codec.encode(value)) // a codec may use its buffer again
   } catch (thrown) {
     throw asKeyfoldError(thrown, "encode-failed", `the codec of ${sink.name} refuses a result`)
   }
