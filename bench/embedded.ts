@@ -10,48 +10,8 @@ import { DatabaseSync } from "node:sqlite"
 import { job, publisher, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
 import { embedded } from "keyfold/embedded"
+import { type Click, clickLog, delayMs, fold, gapMs, type Open, type Session } from "./clicks.ts"
 import { fixed, row } from "./measure.ts"
-
-interface Click {
-  readonly user: string
-  readonly at: number
-  readonly page: string
-}
-interface Open {
-  readonly start: number
-  readonly end: number
-  readonly clicks: number
-}
-interface Session extends Open {
-  readonly user: string
-}
-
-const gapMs = 1_800_000
-const delayMs = 10_000
-
-/** Users click in bursts: `users` of them, in turn at random, a second of event time every ten clicks. */
-const clickLog = (count: number, users: number): Click[] => {
-  let seed = 99
-  return Array.from({ length: count }, (_, index) => {
-    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0
-    return { user: `user-${(seed >>> 8) % users}`, at: 1_700_000_000_000 + index * 100 - (seed % 5_000), page: `/page/${seed % 1_000}` }
-  })
-}
-
-const fold = (user: string, events: readonly Click[], open: Open | undefined, finish: (session: Session) => void): Open | undefined => {
-  let current = open
-  for (const { at } of events) {
-    if (current !== undefined && at - current.end > gapMs) {
-      finish({ user, ...current })
-      current = undefined
-    }
-    current =
-      current === undefined
-        ? { start: at, end: at, clicks: 1 }
-        : { start: Math.min(current.start, at), end: Math.max(current.end, at), clicks: current.clicks + 1 }
-  }
-  return current
-}
 
 // ---- by hand
 

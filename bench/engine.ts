@@ -12,6 +12,7 @@ import { Row } from "../src/model/row.ts"
 import type { StagePlan } from "../src/model/stage.ts"
 import { emptyOutbox } from "../src/model/turn.ts"
 import { payloadBytesMax } from "../src/options.ts"
+import { Breath } from "../src/partition/breath.ts"
 import { Partition } from "../src/partition/partition.ts"
 import { Outgoing } from "../src/sink/outgoing.ts"
 import { makeContext } from "../src/telemetry/context.ts"
@@ -128,7 +129,8 @@ export const benchPartition = (
       inputs: [{ topic: "clicks", internal: false }],
       writer: "bench",
       deadLetterTopic: "bench-dead"
-    })
+    }),
+    breath: new Breath()
   })
   Effect.runSync(partition.recover(0))
   return { partition, residents }

@@ -1,8 +1,16 @@
-/** `npm run bench [engine|memory|embedded ...]`: all of them by default. */
+/** `npm run bench [engine|memory|embedded|journal|clustered ...]`: all of them by default. */
+import { clusteredBench } from "./clustered.ts"
 import { embeddedBench } from "./embedded.ts"
 import { engineBench, memoryBench } from "./engine.ts"
+import { redisJournalBench } from "./redis-journal.ts"
 
-const benches: Readonly<Record<string, () => Promise<void>>> = { engine: engineBench, memory: memoryBench, embedded: embeddedBench }
+const benches: Readonly<Record<string, () => Promise<void>>> = {
+  engine: engineBench,
+  memory: memoryBench,
+  embedded: embeddedBench,
+  journal: redisJournalBench,
+  clustered: clusteredBench
+}
 
 const names = process.argv.slice(2)
 const unknown = names.filter((name) => benches[name] === undefined)
