@@ -45,8 +45,11 @@ export const resumeAfter = Effect.fnUntraced(function* (
   stream: string,
   after: number
 ): Effect.fn.Return<number, ApiFault> {
+  // Asked first: what is published in between lies behind it. The first of an empty stream is the one to come.
+  const { state } = yield* api.streamInfo(stream)
+  if (state.first_seq > after + 1) return state.first_seq - 1
   const next = yield* messageFrom(api, stream, after + 1)
-  return next === undefined ? (yield* api.streamInfo(stream)).state.last_seq : next.position - 1
+  return next === undefined ? state.last_seq : next.position - 1
 })
 
 /** The message at a position, or the next one that is there. */
