@@ -35,6 +35,11 @@ class Supervised {
     for (const number of numbers) await this.says(`[worker ${number}] runs as`)
   }
 
+  /** As if somebody else had told it to: the supervisor knows nothing of it. */
+  end(number: number): void {
+    process.kill(Number(new RegExp(`\\[worker ${number}\\] runs as (\\d+)`).exec(this.stderr)?.[1]), "SIGTERM")
+  }
+
   /** Of the workers that have said so. */
   get pids(): readonly number[] {
     return [...this.stderr.matchAll(/runs as (\d+)/g)].map((match) => Number(match[1]))
@@ -88,9 +93,11 @@ test("a second signal makes the workers leave at once", async () => {
 })
 
 test("when all have ended the command ends, with the worst of their exit codes", async () => {
-  const run = new Supervised("3", "exit=0")
-  expect(await run.ended).toBe(0)
-  expect(await new Supervised("3", "1:exit=0", "2:exit=2", "3:exit=1").ended).toBe(2)
+  expect(await new Supervised("3", "exit=0").ended).toBe(0)
+  const run = new Supervised("3", "2:refused", "3:fails")
+  await run.runs(1, 2, 3)
+  run.end(3)
+  expect(await run.ended).toBe(2)
 })
 
 test("when one fails the others are drained, and it is not started again", async () => {
@@ -103,7 +110,7 @@ test("when one fails the others are drained, and it is not started again", async
 test("when several fail one after the other, who drains is still given its time", async () => {
   const run = new Supervised("3", "1:fails", "2:fails", "3:patient")
   await run.runs(1, 2, 3)
-  process.kill(Number(/\[worker 1\] runs as (\d+)/.exec(run.stderr)?.[1]), "SIGTERM")
+  run.end(1)
   expect(await run.ended).toBe(1)
   expect(existsSync(join(run.folder, "patience"))).toBe(true)
 })
