@@ -8,6 +8,8 @@ export default defineConfig({
   ssr: { resolve: { conditions: ["keyfold-source"] } },
   test: {
     include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
+    // Most of the time is spent waiting for servers, leases and restarts.
+    maxWorkers: 4,
     globalSetup: ["test/servers/global-setup.ts"],
     testTimeout: 60_000,
     hookTimeout: 60_000,
