@@ -15,17 +15,18 @@ import { KeyfoldError } from "../errors.ts"
 import { encodeWatermark } from "../model/envelope.ts"
 import type { WatermarkDeclaration } from "../model/operator.ts"
 import { TurnTooLarge } from "../model/outgoing.ts"
-import type { StoredRecord, TopicPartition } from "../model/record.ts"
+import type { StoredRecord } from "../model/record.ts"
 import { type Change, noTimeout, type Resident } from "../model/resident.ts"
 import type { Row } from "../model/row.ts"
-import { emptyOutbox, type KeyImage, type TurnClock } from "../model/turn.ts"
+import type { KeyImage, TurnClock } from "../model/turn.ts"
 import { turnOutputBytesMax, turnTimeoutsMax } from "../options.ts"
 import { type Batch, countOf, halved } from "./batch.ts"
 import { type DueTimeouts, Gathering, noDue, noInitial, splitLate } from "./gathering.ts"
 import { Mishaps, TurnStopped } from "./mishaps.ts"
-import { checkOutputs, Numbering, outboxOf, streamOf, writerOf } from "./outbox.ts"
+import { Numbering, outboxOf, writerOf } from "./outbox.ts"
 import type { PartitionEngine, PartitionInput, PartitionParts } from "./ports.ts"
-import { decodeProgress, encodeProgress, freshProgress, type InputPosition, type Progress } from "./progress.ts"
+import { encodeProgress, type InputPosition, type Progress } from "./progress.ts"
+import { recover } from "./recovery.ts"
 import { screenBatch } from "./screening.ts"
 import { clockAfter, nextDueAfter, outgoingAfter, shownWatermark, type Taken, timeoutBound } from "./time-keeping.ts"
 
@@ -97,41 +98,13 @@ export class Partition {
     return this.#parts.stage.actor?.timeout === "processing-time"
   }
 
-  /** Recovers from the journal, or begins one: positions of a first start are fixed here, whatever happens next (P1-P5). */
+  /** P1-P5; before anything else. */
   readonly recover = Effect.fnUntraced(function* (this: Partition, clockMs: number) {
-    const { journal, inputs, publisher } = this.#parts
-    const head = yield* journal.open()
-    this.#revision = head.revision
-    if (head.progress === undefined) yield* this.#begin(clockMs)
-    else {
-      const progress = decodeProgress(head.progress, inputs, this.#name)
-      if (progress instanceof KeyfoldError) return yield* Effect.fail(progress)
-      this.#progress = progress
-    }
-    for (const { revision, outbox } of head.unpublished) yield* publisher.publish(revision, outbox)
-    if (head.unpublished.some(({ outbox }) => outbox.records.length > 0)) {
-      yield* Effect.timeoutOrElse(publisher.settled(), { duration: recoverMsMax, orElse: () => Effect.fail(stuckOutputs(this.#name)) })
-    }
-    yield* this.#checkOutputs()
-    this.#nextDueMs = (yield* journal.timeouts())?.first ?? Number.POSITIVE_INFINITY
-  })
-
-  /** P4, over everything that the stage may write: a journal that lost its first turns knows of none of it. */
-  readonly #checkOutputs = Effect.fnUntraced(function* (this: Partition) {
-    const { publisher, outputs, acceptLoss } = this.#parts
-    const { numbers } = this.#progress
-    const look = (of: TopicPartition) => {
-      const stream = streamOf(of.topic, of.partition)
-      return Effect.map(publisher.lastNumber(of, numbers[stream] ?? 0), (stored) => [stream, stored] as const)
-    }
-    const found = yield* Effect.forEach(outputs, look, { concurrency: looksAtOnce })
-    for (const [stream, stored] of found) {
-      const behind = checkOutputs(stream, numbers[stream] ?? 0, stored)
-      if (behind === undefined) continue
-      if (!acceptLoss || behind.code !== "journal-behind-outputs") return yield* Effect.fail(behind)
-      this.#progress = { ...this.#progress, numbers: { ...this.#progress.numbers, [stream]: stored } }
-    }
-    this.#numbering = new Numbering(this.#writer, this.#progress.numbers)
+    const recovered = yield* recover(this.#parts, clockMs)
+    this.#revision = recovered.revision
+    this.#progress = recovered.progress
+    this.#nextDueMs = recovered.nextDueMs
+    this.#numbering = new Numbering(this.#writer, recovered.progress.numbers)
   })
 
   /** Whether something is due at this clock without new rows: a follow-up, a timeout, the initial state. */
@@ -453,24 +426,9 @@ export class Partition {
     })
     this.#mishaps.startTurn([])
   }
-
-  readonly #begin = Effect.fnUntraced(function* (this: Partition, clockMs: number) {
-    const { inputs, journal } = this.#parts
-    const starts: { topic: string; created: string; upstreamCount: number; position: number }[] = []
-    for (const input of inputs) starts.push({ ...input, position: yield* input.startPosition() })
-    this.#progress = { ...freshProgress(starts), nowMs: clockMs }
-    this.#revision += 1
-    yield* journal.commit({ revision: this.#revision, progress: encodeProgress(this.#progress), changes: [], outbox: emptyOutbox })
-  })
-
-  get #name(): string {
-    return `the journal of ${this.#parts.query}/${this.#parts.stage.name}/${this.#parts.partition}`
-  }
 }
 
 const watermarkMsEvery = 200
-const looksAtOnce = 64
-const recoverMsMax = 10_000
 
 const noGroups: readonly Resident[] = []
 
@@ -490,12 +448,6 @@ const imageOf = ({ resident }: Change): KeyImage => ({
   bytes: resident.bytes,
   timeoutAt: resident.timeoutAt === noTimeout ? undefined : resident.timeoutAt
 })
-
-const stuckOutputs = (name: string): KeyfoldError =>
-  new KeyfoldError(
-    "unreachable",
-    `the outputs that ${name} has committed do not get out: nobody confirmed them within ${recoverMsMax / 1_000} s. It is tried again; look whether the servers are well`
-  )
 
 const positionAfter = (at: InputPosition, last: StoredRecord | undefined): InputPosition =>
   last === undefined ? at : { ...at, position: last.position, publishedAt: last.publishedAt }
