@@ -115,6 +115,8 @@ export const benchPartition = (
       room: () => Effect.void,
       settled: () => Effect.void,
       isSettled: () => true,
+      whenSettled: () => () => undefined,
+      hasRoom: () => true,
       lastNumber: () => Effect.succeed(0)
     },
     outgoing,

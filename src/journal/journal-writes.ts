@@ -26,7 +26,7 @@ export class JournalWrites {
     const written = Effect.uninterruptible(Effect.suspend(() => this.#commit(turn)))
     if (this.#memory.isHeld) yield* Effect.raceFirst(this.#memory.room, this.#tenure.lost)
     const left = yield* this.#tenure.inLine(written)
-    yield* this.#lasting(this.#tenure.rev)
+    if (this.#tenure.link.lastingScript !== undefined) yield* this.#lasting(this.#tenure.rev)
     return left
   })
 

@@ -180,9 +180,18 @@ export class Partition {
     return (yield* this.#parts.journal.timeouts())?.last
   })
 
+  /** Whether another turn may be taken before those under way are out (P15). */
+  get hasRoom(): boolean {
+    return this.#parts.publisher.hasRoom()
+  }
+
   readonly room = (): Effect.Effect<void, KeyfoldError> => this.#parts.publisher.room()
 
   readonly settled = (): Effect.Effect<void, KeyfoldError> => this.#parts.publisher.settled()
+
+  whenSettled(call: () => void): () => void {
+    return this.#parts.publisher.whenSettled(call)
+  }
 
   /** Whether everything that was committed is out. */
   get isSettled(): boolean {

@@ -25,8 +25,11 @@ export interface PartitionPublisher {
   readonly publish: (revision: number, outbox: Outbox) => Effect.Effect<void, KeyfoldError>
   /** Completes when less is on its way than may be (P15): to be awaited before a turn begins, where waiting can be interrupted. */
   readonly room: () => Effect.Effect<void, KeyfoldError>
+  readonly hasRoom: () => boolean
   /** Completes when everything handed over so far is confirmed. */
   readonly settled: () => Effect.Effect<void, KeyfoldError>
+  /** Calls back once, then; at once when it is so. Answers how to stop waiting. */
+  readonly whenSettled: (call: () => void) => () => void
   readonly isSettled: () => boolean
   readonly lastNumber: (of: TopicPartition, least: number) => Effect.Effect<number, KeyfoldError>
 }

@@ -156,20 +156,20 @@ export class Runner {
     return moved
   })
 
-  /** Completes when something may be there to do: records, a due timeout, an idle input. */
-  readonly wait = Effect.fnUntraced(function* (this: Runner) {
-    const nowMs = yield* Clock.currentTimeMillis
+  /**
+   * Completes when something may be there to do: records, a due timeout, an idle input; or with `over`. Others wait for what is out: they
+   * are told when it is, also when nothing else happens.
+   */
+  readonly wait = Effect.fnUntraced(function* (this: Runner, over: Effect.Effect<void>) {
+    const clock = yield* Clock.Clock
+    const nowMs = clock.currentTimeMillisUnsafe()
     const { positions } = this.partition.progress
     const behind = this.partition.inputs.map((input, index) => ({ ...this.#place(input), after: positions[index]?.position ?? 0 }))
-    const something = Effect.raceFirst(this.#parts.source.arrival(behind), Effect.sleep(this.#waitMs(nowMs)))
-    yield* this.partition.isSettled ? something : Effect.raceFirst(something, this.#tellSettled)
+    const something = Effect.raceAllFirst([this.#parts.source.arrival(behind), Effect.sleep(this.#waitMs(nowMs)), over])
+    if (this.partition.isSettled) return yield* something
+    const forget = this.partition.whenSettled(() => this.tell(clock.currentTimeMillisUnsafe()))
+    yield* Effect.ensuring(something, Effect.sync(forget))
   })
-
-  /** Others wait for what is out: they are told when it is, also when nothing else happens. Never completes. */
-  get #tellSettled(): Effect.Effect<never> {
-    const told = Effect.map(Clock.currentTimeMillis, (nowMs) => this.tell(nowMs))
-    return Effect.andThen(Effect.ignore(Effect.andThen(this.partition.settled(), told)), Effect.never)
-  }
 
   /** Tells the siblings where this partition is. */
   tell(nowMs: number): void {

@@ -51,7 +51,8 @@ const together = (runs: readonly Effect.Effect<void, KeyfoldError>[]): Effect.Ef
  * Waits until outputs have got out (P15), but not beyond the tenure: when it is this worker alone that cannot bring them out, another one
  * takes over (P21).
  */
-const room = (runner: Runner, tenure: Tenure): Effect.Effect<void, KeyfoldError> => Effect.raceFirst(runner.partition.room(), tenure.over)
+const room = (runner: Runner, tenure: Tenure): Effect.Effect<void, KeyfoldError> =>
+  Effect.suspend(() => (runner.partition.hasRoom ? Effect.void : Effect.raceFirst(runner.partition.room(), tenure.over)))
 
 /** The waits are where a continuous partition is interrupted: a turn that has begun ends. */
 const continuous = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, stopped: () => boolean) {
@@ -60,7 +61,7 @@ const continuous = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, 
     if (stopped() || tenure.isOver) return
     if (yield* Effect.uninterruptible(runner.step())) continue
     if (yield* Effect.uninterruptible(runner.idle(resting))) continue
-    yield* Effect.raceFirst(runner.wait(), tenure.over)
+    yield* runner.wait(tenure.over)
   }
 })
 
@@ -146,7 +147,7 @@ const toTheEnd = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, en
   yield* drain(runner, tenure, ends, stopped)
   // A source that cannot be reached for a while answers nothing (I8).
   while (!stopped() && runner.lag(ends) > 0) {
-    yield* Effect.raceFirst(runner.wait(), Effect.sleep(lookMsEvery))
+    yield* runner.wait(Effect.sleep(lookMsEvery))
     yield* drain(runner, tenure, ends, stopped)
   }
   if (!stopped()) yield* Effect.uninterruptible(runner.idle(finished))

@@ -37,7 +37,7 @@ const backOffMsMax = 5_000
 export const makeDelivery = Effect.fnUntraced(function* (parts: DeliveryParts) {
   const queue = yield* Queue.unbounded<Turn>()
   const failed = yield* Deferred.make<never, KeyfoldError>()
-  const waiting: { readonly most: number; readonly done: Deferred.Deferred<void> }[] = []
+  const waiting = new Set<{ readonly most: number; readonly done: () => void }>()
   let open = 0
 
   const work = Effect.gen(function* () {
@@ -45,9 +45,9 @@ export const makeDelivery = Effect.fnUntraced(function* (parts: DeliveryParts) {
       const turn = yield* Queue.take(queue)
       yield* bringOut(parts, turn)
       open -= 1
-      const due = waiting.filter(({ most }) => open <= most)
-      for (const { done } of due) yield* Deferred.succeed(done, undefined)
-      for (const waiter of due) waiting.splice(waiting.indexOf(waiter), 1)
+      for (const waiter of [...waiting]) {
+        if (open <= waiter.most && waiting.delete(waiter)) waiter.done()
+      }
     }
   })
   // Also a bug of ours must reach somebody: without its worker the partition would wait for ever.
@@ -58,18 +58,25 @@ export const makeDelivery = Effect.fnUntraced(function* (parts: DeliveryParts) {
     open += 1
     return Effect.asVoid(Queue.offer(queue, { revision, outbox }))
   }
-  /** Completes when at most so many turns are on their way. */
+  /** Calls back once, when at most so many turns are on their way, be it at once. Answers how to stop waiting. */
+  const when = (most: number, done: () => void): (() => void) => {
+    const waiter = { most, done }
+    if (open <= most) done()
+    else waiting.add(waiter)
+    return () => void waiting.delete(waiter)
+  }
   const until = (most: number): Effect.Effect<void, KeyfoldError> =>
     Effect.suspend(() => {
       if (open <= most) return Effect.void
-      const done = Deferred.makeUnsafe<void>()
-      waiting.push({ most, done })
-      return Effect.raceFirst(Deferred.await(done), Deferred.await(failed))
+      const reached = Effect.callback<void>((resume) => Effect.sync(when(most, () => resume(Effect.void))))
+      return Effect.raceFirst(reached, Deferred.await(failed))
     })
   return {
     publish,
     room: () => until(parts.turnsInFlightMax - 1),
+    hasRoom: () => open < parts.turnsInFlightMax,
     settled: () => until(0),
+    whenSettled: (call: () => void) => when(0, call),
     isSettled: () => open === 0,
     failed: Deferred.await(failed),
     lastNumber: parts.lastNumber

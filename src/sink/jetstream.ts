@@ -59,6 +59,8 @@ export const makeJetStreamSink = Effect.fnUntraced(function* (
         const send = Effect.forEach(runs, (run) => (run.writer === undefined ? publishers(run.records) : writers.publish(run)), {
           discard: true
         })
+        const [only] = runs
+        if (only !== undefined && runs.length === 1) return writers.alone(names[0] as string, writers.publishOne(only))
         return names.reduceRight((inner, name) => writers.alone(name, inner), Effect.andThen(writers.prepare(runs), send))
       }),
     lastNumber: (writer, of, least = 0) => writers.line(writer, of).lastNumber(least)
@@ -86,6 +88,17 @@ const runsOf = (records: readonly NewRecord[]): Run[] => {
     run.records.push(record)
   }
   return runs
+}
+
+/** Without fibers of their own when there is but one line: a turn that answers one event has one. */
+const atOnce = (
+  units: ReadonlyMap<WriterLine, readonly Unit[]>,
+  run: (line: WriterLine, units: readonly Unit[]) => Effect.Effect<void, KeyfoldError>,
+  concurrency: number | "unbounded"
+): Effect.Effect<void, KeyfoldError> => {
+  const [first] = units
+  if (first !== undefined && units.size === 1) return run(...first)
+  return Effect.forEach(units, ([line, its]) => run(line, its), { concurrency, discard: true })
 }
 
 const writerShape = /^[A-Za-z0-9_-]{1,64}$/
@@ -123,13 +136,21 @@ class Writers {
   prepare(runs: readonly Run[]): Effect.Effect<void, KeyfoldError> {
     const units = new Map<WriterLine, Unit[]>()
     for (const run of runs) if (run.writer !== undefined) this.#gather(run, units)
-    return Effect.forEach(units, ([line, its]) => line.prepare(its), { concurrency: linesAtOnce, discard: true })
+    return atOnce(units, (line, its) => line.prepare(its), linesAtOnce)
   }
 
   publish(run: Run): Effect.Effect<void, KeyfoldError> {
     const units = new Map<WriterLine, Unit[]>()
     this.#gather(run, units)
-    return Effect.forEach(units, ([line, its]) => line.publish(its), { concurrency: "unbounded", discard: true })
+    return atOnce(units, (line, its) => line.publish(its), "unbounded")
+  }
+
+  /** Both, for a run that comes alone. */
+  publishOne(run: Run): Effect.Effect<void, KeyfoldError> {
+    return Effect.andThen(
+      Effect.suspend(() => this.prepare([run])),
+      Effect.suspend(() => this.publish(run))
+    )
   }
 
   #gather({ writer, records }: Run, into: Map<WriterLine, Unit[]>): void {

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { KeyfoldError } from "../errors.ts"
 import type { StoredRecord } from "../model/record.ts"
+import type { ArrivalBeat } from "./arrival-beat.ts"
 import type { JetStreamApi } from "./jetstream-api.ts"
 import type { PullSize } from "./jetstream-pulls.ts"
 import { type ReaderPlace, type ReaderPosition, StreamReader } from "./jetstream-reader.ts"
@@ -197,15 +198,22 @@ export const readFrom = Effect.fnUntraced(function* (
 })
 
 /** I5. Completes when one of them has something behind its position, be it a fault. */
-export const anyArrival = (behind: readonly { readonly reader: StreamReader; readonly after: number }[]): Effect.Effect<void> =>
+export const anyArrival = (
+  behind: readonly { readonly reader: StreamReader; readonly after: number }[],
+  beat: ArrivalBeat
+): Effect.Effect<void> =>
   Effect.callback<void>((resume) => {
     const isThere = (): boolean => behind.some(({ reader, after }) => !reader.serves(after) || reader.hasBehind(after))
     if (isThere()) return resume(Effect.void)
+    let leave = (): void => undefined
     const call = (): boolean => {
       if (!isThere()) return true
-      resume(Effect.void)
+      leave = beat.join(() => resume(Effect.void))
       return false
     }
     const stops = behind.map(({ reader }) => reader.onChange(call))
-    return Effect.all(stops, { discard: true })
+    return Effect.andThen(
+      Effect.all(stops, { discard: true }),
+      Effect.sync(() => leave())
+    )
   })

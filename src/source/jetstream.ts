@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { invariant, KeyfoldError } from "../errors.ts"
 import type { StoredRecord, TopicPartition } from "../model/record.ts"
+import { ArrivalBeat } from "./arrival-beat.ts"
 import { type ApiFault, type ApiRefusal, JetStreamApi } from "./jetstream-api.ts"
 import { guard } from "./jetstream-guard.ts"
 import { lastPosition, positionBefore, resumeAfter } from "./jetstream-positions.ts"
@@ -35,6 +36,7 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
   const api = new JetStreamApi(connection, options.apiPrefix)
   const topics = new Topics(api, options)
   const readers = yield* openReaders(api, options.inboxPrefix)
+  const beat = new ArrivalBeat()
 
   const placeOf = ({ topic, partition }: TopicPartition): Effect.Effect<ReaderPlace, KeyfoldError> =>
     Effect.map(knownTopic(topics, topic), (known) => placeIn(known, partition))
@@ -68,7 +70,7 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
     arrival: (behind) =>
       Effect.flatMap(
         Effect.forEach(behind, ({ after, ...of }) => Effect.map(readerAt(of, after), (reader) => ({ reader, after }))),
-        anyArrival
+        (readersBehind) => anyArrival(readersBehind, beat)
       ),
     trim: (of, upTo) => asking(of, ({ stream }) => trim(api, stream, upTo))
   }

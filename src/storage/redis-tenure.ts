@@ -178,14 +178,11 @@ export class RedisTenure {
   }
 
   readonly #untilAnswered = Effect.fnUntraced(function* (this: RedisTenure, attempt: Effect.Effect<RedisReply, KeyfoldError>) {
-    const over = Effect.andThen(
-      this.lost,
-      Effect.suspend(() => Effect.fail(unanswered(this.owner)))
-    )
     for (;;) {
       const sentMs = yield* monotonicMs
       if (sentMs >= this.#leaseEndMs) this.lose()
-      const answer = yield* Effect.result(this.#isOver ? over : Effect.raceFirst(attempt, over))
+      if (this.#isOver) return yield* Effect.fail(unanswered(this.owner))
+      const answer = yield* Effect.result(attempt) // within a bounded time (K3): no race
       if (Result.isSuccess(answer)) return { reply: answer.success, sentMs }
       if (answer.failure.code !== "unreachable") return yield* Effect.fail(answer.failure)
       yield* Effect.sleep(retryMs)
