@@ -144,10 +144,11 @@ export class Topics {
   })
 
   #info(name: string, partition: number): Effect.Effect<StreamInfo | undefined, KeyfoldError> {
-    const asked = Effect.catch(this.#api.streamInfo(streamOf({ topic: name, partition })), (fault) =>
-      isStreamMissing(fault) ? Effect.succeed(undefined) : Effect.fail(fault)
+    const asked = Effect.flatMap(this.#api.streamInfo(streamOf({ topic: name, partition })), (info) =>
+      madeWhole(info) === undefined ? Effect.fail(halfMade) : Effect.succeed(info)
     )
-    return this.#api.patiently(asked, (fault) => refusedBy("the topic", name, fault))
+    const found = Effect.catch(asked, (fault) => (isStreamMissing(fault) ? Effect.succeed(undefined) : Effect.fail(fault)))
+    return this.#api.patiently(found, (fault) => refusedBy("the topic", name, fault))
   }
 
   /** Undefined when somebody else has made it meanwhile, with other settings perhaps. */
@@ -168,15 +169,24 @@ export class Topics {
       max_bytes: -1,
       max_age: 0
     }
-    const made = Effect.catch(
-      this.#api.ask<StreamInfo>(`STREAM.CREATE.${stream}`, config, createMsMax),
-      (fault): Effect.Effect<undefined, ApiFault> =>
-        fault.kind === "api" && fault.errorCode === nameInUse ? Effect.succeed(undefined) : Effect.fail(fault)
-    )
-    return this.#api.patiently(made, (fault) => notCreated(name, stream, settings, fault))
+    const made = (overlaps: number): Effect.Effect<StreamInfo | undefined, ApiFault> =>
+      Effect.catch(Effect.map(this.#api.ask<StreamInfo>(`STREAM.CREATE.${stream}`, config, createMsMax), madeWhole), (fault) => {
+        if (fault.kind !== "api") return Effect.fail(fault)
+        if (fault.errorCode === nameInUse) return Effect.succeed(undefined)
+        // Servers before 2.10 say so as well while somebody else creates this very stream.
+        const again = fault.errorCode === subjectsOverlap && overlaps < overlapsMax
+        return again ? Effect.andThen(Effect.sleep(overlapMsEvery), made(overlaps + 1)) : Effect.fail(fault)
+      })
+    return this.#api.patiently(made(0), (fault) => notCreated(name, stream, settings, fault))
   }
 }
 
+/** Servers before 2.10 show a stream that somebody else is creating at this moment without the time of its creation. */
+const madeWhole = (info: StreamInfo): StreamInfo | undefined => (info.created.startsWith("0001-") ? undefined : info)
+const halfMade: ApiFault = { kind: "silent", reason: "the stream is being created" }
+
+const overlapsMax = 5
+const overlapMsEvery = 50
 const nameInUse = 10_058
 const subjectsOverlap = 10_065
 const replicasNotSupported = 10_074

@@ -37,6 +37,7 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
   const topics = new Topics(api, options)
   const readers = yield* openReaders(api, options.inboxPrefix)
   const beat = new ArrivalBeat()
+  yield* Effect.forkScoped(beat.run)
 
   const placeOf = ({ topic, partition }: TopicPartition): Effect.Effect<ReaderPlace, KeyfoldError> =>
     Effect.map(knownTopic(topics, topic), (known) => placeIn(known, partition))

@@ -11,6 +11,7 @@
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -58,6 +59,8 @@ export class RedisTenure {
   readonly #parts: TenureParts
   readonly #line = Semaphore.makeUnsafe(1)
   readonly #lost = Deferred.makeUnsafe<void>()
+  /** What waits for an answer. */
+  readonly #losers = new Set<() => void>()
   #leaseEndMs: number
   #rev: number
   #writes = 0
@@ -111,6 +114,7 @@ export class RedisTenure {
   lose(): void {
     this.#isOver = true
     Deferred.doneUnsafe(this.#lost, Effect.void)
+    for (const lose of [...this.#losers]) lose()
   }
 
   /** One after the other, in the order of the calls: commits, confirmations, chunks of a checkpoint, and reads that must not see half of one. */
@@ -177,12 +181,33 @@ export class RedisTenure {
     })
   }
 
+  /** A race with `lost`, with one fiber instead of two: each turn runs one. */
+  #whileOurs<A>(attempt: Effect.Effect<A, KeyfoldError>): Effect.Effect<A, KeyfoldError> {
+    return Effect.flatMap(Effect.forkChild(attempt, { startImmediately: true }), (fiber) =>
+      Effect.callback<A, KeyfoldError>((resume) => {
+        const lose = () => {
+          resume(Effect.fail(unanswered(this.owner)))
+          fiber.interruptUnsafe()
+        }
+        this.#losers.add(lose)
+        fiber.addObserver((exit) => {
+          this.#losers.delete(lose)
+          resume(exit)
+        })
+        return Effect.andThen(
+          Effect.sync(() => this.#losers.delete(lose)),
+          Fiber.interrupt(fiber)
+        )
+      })
+    )
+  }
+
   readonly #untilAnswered = Effect.fnUntraced(function* (this: RedisTenure, attempt: Effect.Effect<RedisReply, KeyfoldError>) {
     for (;;) {
       const sentMs = yield* monotonicMs
       if (sentMs >= this.#leaseEndMs) this.lose()
       if (this.#isOver) return yield* Effect.fail(unanswered(this.owner))
-      const answer = yield* Effect.result(attempt) // within a bounded time (K3): no race
+      const answer = yield* Effect.result(this.#whileOurs(attempt))
       if (Result.isSuccess(answer)) return { reply: answer.success, sentMs }
       if (answer.failure.code !== "unreachable") return yield* Effect.fail(answer.failure)
       yield* Effect.sleep(retryMs)

@@ -517,6 +517,15 @@ describe.skipIf(!canStart("nats")).each(versions)("the source on nats-server %s:
     expect((await run(source.find("a")))?.partitions).toBe(3)
   })
 
+  test("I4 workers that create a topic at the same time all get it", { timeout: 60_000 }, async () => {
+    const { url } = await nats({ version })
+    const sources = await Promise.all(Array.from({ length: 4 }, async () => sourceOver(await client(url))))
+    for (let round = 0; round < 60; round++) {
+      const opened = await Promise.all(sources.map((source) => run(source.open(`topic${round}`, { partitions: 8, partitionsDefault: 8 }))))
+      expect(new Set(opened.map(({ created }) => created.join())).size).toBe(1)
+    }
+  })
+
   test("I4 a topic that was created half is completed, by what its first partition says", async () => {
     const { admin, source } = await world(version, 0)
     await run(source.open("half", { ...one, partitions: 4 }))

@@ -123,7 +123,7 @@ describe.each(versions)("redis %s", (version) => {
             names.map((name, index) => image(name, "1", index))
           )
         )
-        yield* until(async () => first.link.isCut && (await client.hlen(keys.state)) === 3_000)
+        yield* until(async () => first.link.isCut && (await client.hlen(keys.state)) === 750)
         yield* first.crash
         expect(yield* meta("snapshot")).toBe(null)
 

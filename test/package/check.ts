@@ -1,6 +1,7 @@
 /**
  * Checks the package as its users get it: packs it, lints the tarball (publint, attw), installs it into a foreign project and type-checks
  * a job there with `skipLibCheck: false`, then runs that job on the embedded runtime, on this Node and on the oldest that `engines` allows.
+ * On the clustered runtime it only has to say that nobody is there.
  */
 import { execFileSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -22,12 +23,13 @@ interface Manifest {
 }
 
 const foreignJob = `
-import { job, topic, publisher, read, start, type Query } from "keyfold"
+import { job, type KeyfoldError, topic, publisher, read, start, type Query } from "keyfold"
 import { avro } from "keyfold/codecs/avro"
 import { json } from "keyfold/codecs/json"
 import { text } from "keyfold/codecs/text"
 import { bytes } from "keyfold/codecs/bytes"
 import { sessionize } from "keyfold/actors/sessionize"
+import { clustered } from "keyfold/clustered"
 import { embedded } from "keyfold/embedded"
 import { groupState, harness, memory } from "keyfold/testing"
 import * as layers from "keyfold/effect"
@@ -59,6 +61,9 @@ await out[Symbol.asyncDispose]()
 const query: Query = await start(sessionized, { runtime, trigger: "available-now", atEnd: "close" })
 await query.awaitTermination()
 for await (const { value } of read(runtime, sessions)) console.log(JSON.stringify(value))
+const nowhere = clustered({ nats: "nats://127.0.0.1:9", redis: "redis://127.0.0.1:9" })
+const refused: KeyfoldError = await start(sessionized, { runtime: nowhere }).then(() => { throw new Error("it started") }, (thrown) => thrown)
+if (refused.code !== "unreachable") throw refused
 void [text, bytes, groupState, harness, memory, layers]
 `
 

@@ -1,6 +1,8 @@
 // Goal: partitions that wait for records go on together when records come all the time, and at once when they come after a quiet moment.
 // Method: the beat on the real event loop; what is asserted is who goes on with whom, not when.
-import { expect, test } from "vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { expect, onTestFinished, test } from "vitest"
 import { ArrivalBeat } from "../../src/source/arrival-beat.ts"
 
 /** Each call notes in which go of the event loop it came. */
@@ -21,11 +23,18 @@ const noting = () => {
   return { noted, note }
 }
 
+const beating = (): ArrivalBeat => {
+  const beat = new ArrivalBeat()
+  const fiber = Effect.runFork(beat.run)
+  onTestFinished(() => Effect.runPromise(Fiber.interrupt(fiber)))
+  return beat
+}
+
 const all = (beat: ArrivalBeat): Promise<void> => new Promise((done) => void beat.join(done))
 
 test("who joins before the beat goes on with it, in the order of joining, and once", async () => {
   const { noted, note } = noting()
-  const beat = new ArrivalBeat()
+  const beat = beating()
   beat.join(note("a"))
   beat.join(note("b"))
   await Promise.resolve()
@@ -40,7 +49,7 @@ test("who joins before the beat goes on with it, in the order of joining, and on
 
 test("who joins in a beat waits for the next one, and who leaves is not called", async () => {
   const { noted, note } = noting()
-  const beat = new ArrivalBeat()
+  const beat = beating()
   const first = new Promise<void>((done) => {
     beat.join(() => {
       note("a")()
