@@ -66,7 +66,7 @@ export class JournalMemory {
 
   /** Completes when they need not wait any more, or would wait in vain. */
   get room(): Effect.Effect<void> {
-    return Effect.suspend(() => Deferred.await(this.#room))
+    return Effect.suspend(() => (this.isHeld && this.#broken === undefined ? Deferred.await(this.#room) : Effect.void))
   }
 
   /** No checkpoint gets through for now: turns fail by themselves. */

@@ -26,9 +26,19 @@ export class JournalWrites {
     const written = Effect.uninterruptible(Effect.suspend(() => this.#commit(turn)))
     if (this.#memory.isHeld) yield* Effect.raceFirst(this.#memory.room, this.#tenure.lost)
     const left = yield* this.#tenure.inLine(written)
-    if (this.#tenure.link.lastingScript !== undefined) yield* this.#lasting(this.#tenure.rev)
+    yield* this.lasting
     return left
   })
+
+  /**
+   * P9: completes when what was asked for has all that was written so far, for as long as it takes. Only a stop interrupts it: the turn is in
+   * the log, and whoever owns the journal next waits again before anything of it is published.
+   */
+  get lasting(): Effect.Effect<void, KeyfoldError> {
+    return Effect.suspend(() =>
+      this.#tenure.link.lastingScript === undefined ? Effect.void : Effect.interruptible(this.#lasting(this.#tenure.rev))
+    )
+  }
 
   readonly #commit = Effect.fnUntraced(function* (this: JournalWrites, turn: TurnRecord) {
     const memory = this.#memory
@@ -56,7 +66,7 @@ export class JournalWrites {
     return outbox
   })
 
-  /** P9: holds until what was asked for has it, for as long as it takes; `write` is what the fence's revision is after it. */
+  /** `write`: what the fence's revision is after it. */
   readonly #lasting = Effect.fnUntraced(function* (this: JournalWrites, write: number) {
     const { lastingScript } = this.#tenure.link
     if (lastingScript === undefined) return

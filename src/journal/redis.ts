@@ -24,6 +24,8 @@ import { JournalWrites } from "./journal-writes.ts"
 import { recover } from "./recovery.ts"
 import { incompatible } from "./stored.ts"
 
+const lastingMsMax = 10_000
+
 /** The journals of this process' tenures, which ownership begins and ends. */
 export const makeRedisJournal = (
   tenures: RedisTenures,
@@ -88,14 +90,20 @@ const openJournal = Effect.fnUntraced(function* (tenure: RedisTenure, limits: Pi
 })
 
 /** J8: what is stored stays readable, or nobody gets in. */
-const headOf = Effect.fnUntraced(function* ({ tenure, memory, reads }: OpenJournal, fingerprint: string) {
+const headOf = Effect.fnUntraced(function* ({ tenure, memory, reads, writes }: OpenJournal, fingerprint: string) {
   const { fingerprint: stored } = memory
   if (stored !== undefined && !readsAllOf(fingerprint, stored) && (yield* tenure.inLine(reads.holdsState()))) {
     return yield* Effect.fail(incompatible(tenure.owner, stored, fingerprint))
   }
   memory.fingerprintDeclared = fingerprint
   const { revision, progress, ledger } = memory
-  return { revision, progress, unpublished: ledger.unpublished() } satisfies JournalHead
+  const unpublished = ledger.unpublished()
+  // P9: whoever has left them may have died while it waited for that.
+  if (unpublished.length > 0) {
+    const fail = () => Effect.fail(notLasting(tenure.owner))
+    yield* Effect.timeoutOrElse(writes.lasting, { duration: lastingMsMax, orElse: fail })
+  }
+  return { revision, progress, unpublished } satisfies JournalHead
 })
 
 const tenureOf = (tenures: RedisTenures, of: JournalId & { readonly token?: string }): Effect.Effect<RedisTenure, KeyfoldError> =>
@@ -107,6 +115,12 @@ const tenureOf = (tenures: RedisTenures, of: JournalId & { readonly token?: stri
   })
 
 const idOf = ({ query, stage, partition }: JournalId): JournalId => ({ query, stage, partition })
+
+const notLasting = (id: JournalId): KeyfoldError =>
+  new KeyfoldError(
+    "unreachable",
+    `the journal ${journalName(id)} has outputs that do not survive yet what was asked for, so they are held: for ${lastingMsMax / 1_000} s too few replicas, or disks, have said that they have them. It is tried again; look whether they are well`
+  )
 
 const notOurs = (id: JournalId): KeyfoldError =>
   new KeyfoldError(

@@ -18,6 +18,7 @@ import { TurnTooLarge } from "../model/outgoing.ts"
 import type { StoredRecord } from "../model/record.ts"
 import { type Change, noTimeout, type Resident } from "../model/resident.ts"
 import type { Row } from "../model/row.ts"
+import { nothingSeen } from "../model/seen.ts"
 import type { KeyImage, TurnClock } from "../model/turn.ts"
 import { turnOutputBytesMax, turnTimeoutsMax } from "../options.ts"
 import { type Batch, countOf, halved } from "./batch.ts"
@@ -166,11 +167,13 @@ export class Partition {
 
   /** Goes on reading an input at another position, for good: records are gone, and the job was told to go on (`failOnDataLoss: false`). */
   readonly skipTo = Effect.fnUntraced(function* (this: Partition, input: number, position: number) {
-    const { positions, nowMs } = this.#progress
+    const { positions, seen, nowMs } = this.#progress
     const { topic, created } = this.#parts.inputs[input] as PartitionInput
     const before = positions[input]?.position ?? 0
     const target = { topic, created, position, publishedAt: null }
-    this.#progress = { ...this.#progress, positions: positions.with(input, target) }
+    // P17: of another stream, numbers that were seen in the last one say nothing.
+    const isSame = positions[input]?.created === created
+    this.#progress = { ...this.#progress, positions: positions.with(input, target), seen: isSame ? seen : seen.with(input, nothingSeen) }
     yield* this.#fitting([], { nowMs, always: true })
     this.#parts.observer.skipped(Math.max(0, position - before))
   })

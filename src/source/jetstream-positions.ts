@@ -2,20 +2,38 @@
 import * as Effect from "effect/Effect"
 import type { ApiFault, JetStreamApi, StoredMessage } from "./jetstream-api.ts"
 
+export interface ReadStream {
+  readonly stream: string
+  /** Of which subjects its messages are read; none: of all. */
+  readonly subjects: readonly string[]
+  /** Its last messages may be removed one by one, as in a stream that is not a topic. */
+  readonly losesLast: boolean
+  /** How far somebody has read for certain. */
+  readonly reached: () => number
+}
+
 /** The last record's position; of a stream of which only some subjects are read, the last of those. */
-export const lastPosition = (
-  api: JetStreamApi,
-  stream: string,
-  subjects: readonly string[],
-  reached: () => number
-): Effect.Effect<number, ApiFault> => {
-  if (subjects.length === 0) return Effect.map(api.streamInfo(stream), ({ state }) => state.last_seq)
+export const lastPosition = (api: JetStreamApi, { stream, subjects, losesLast, reached }: ReadStream): Effect.Effect<number, ApiFault> => {
+  if (subjects.length === 0) {
+    const end = Effect.map(api.streamInfo(stream), ({ state }) => state.last_seq)
+    return losesLast ? Effect.flatMap(end, (last) => lastThere(api, stream, last, reached)) : end
+  }
   const lasts = subjects.map((subject) => api.message(stream, { last_by_subj: subject }))
   // I6: what has been read stays read, also when the stream's limits have removed it since.
   return Effect.map(Effect.all(lasts, { concurrency: "unbounded" }), (messages) =>
     Math.max(reached(), ...messages.map((message) => message?.position ?? 0))
   )
 }
+
+const lastThere = Effect.fnUntraced(function* (
+  api: JetStreamApi,
+  stream: string,
+  end: number,
+  reached: () => number
+): Effect.fn.Return<number, ApiFault> {
+  if (end === 0 || (yield* api.message(stream, { seq: end })) !== undefined) return end
+  return Math.max(reached(), yield* positionBefore(api, stream, Number.POSITIVE_INFINITY))
+})
 
 /**
  * The position before the first record that is published at or after a time: a binary search over what is there, because servers before

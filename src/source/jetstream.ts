@@ -60,9 +60,9 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
     check: (of, at) => Effect.asVoid(asking(of, (place) => guard(api, place, at))),
     read,
     lastPosition: (of) =>
-      asking(of, ({ stream }, { subjects }) =>
+      asking(of, ({ topic, stream }, { subjects }) =>
         Effect.tap(
-          lastPosition(api, stream, subjects, () => readers.reached(stream)),
+          lastPosition(api, { stream, subjects, losesLast: topic === stream, reached: () => readers.reached(stream) }),
           (last) => Effect.sync(() => readers.known(stream, last))
         )
       ),

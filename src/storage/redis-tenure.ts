@@ -190,6 +190,7 @@ export class RedisTenure {
           fiber.interruptUnsafe()
         }
         this.#losers.add(lose)
+        if (this.#isOver) lose()
         fiber.addObserver((exit) => {
           this.#losers.delete(lose)
           resume(exit)

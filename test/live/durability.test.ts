@@ -6,7 +6,8 @@ import type * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
 import { describe, expect, test } from "vitest"
 import type { KeyfoldError } from "../../src/errors.ts"
-import { emptyOutbox } from "../../src/model/turn.ts"
+import { noHeaders } from "../../src/model/record.ts"
+import { emptyOutbox, type Outbox } from "../../src/model/turn.ts"
 import type { DurabilityLevel } from "../../src/runtime/durability.ts"
 import { checkRedisDurability } from "../../src/runtime/durability-redis.ts"
 import type { RedisConnection } from "../../src/runtime/redis.ts"
@@ -18,6 +19,13 @@ import { compareVersions, redisVersions, running } from "../servers/versions.ts"
 
 const versions = redisVersions().filter((version) => version !== running)
 const id = { query: "q", stage: "s", partition: 0 }
+
+const outbox: Outbox = {
+  records: [
+    { topic: "out", partition: 0, publishedAt: 0, headers: noHeaders, payload: new Uint8Array(1), identity: { writer: "w", number: 1 } }
+  ],
+  deliveries: []
+}
 
 const run = <A>(body: Effect.Effect<A, KeyfoldError, Scope.Scope>): Promise<A> => Effect.runPromise(Effect.scoped(body))
 
@@ -43,7 +51,8 @@ const ownerOn = (url: string, level: DurabilityLevel) =>
     const process = yield* startProcess(link, { leaseMs: 2_000 })
     const owner = yield* process.ownership.acquire(id)
     yield* process.journal.open(owner, "f")
-    const commit = (revision: number) => process.journal.commit(owner, { revision, progress: "p", changes: [], outbox: emptyOutbox })
+    const commit = (revision: number, outbox: Outbox = emptyOutbox) =>
+      process.journal.commit(owner, { revision, progress: "p", changes: [], outbox })
     return { link, commit, lost: process.ownership.lost(owner) }
   })
 
@@ -171,6 +180,37 @@ describe.each(versions)("redis %s", (version) => {
           replica.resume()
           yield* Fiber.join(held)
           yield* commit(3)
+        })
+      )
+    }))
+
+  test("P9 replica: what a former owner has left is held until a replica has it", () =>
+    withReplica(async (primary, replica) => {
+      await run(
+        Effect.gen(function* () {
+          const admin = yield* Effect.acquireRelease(
+            Effect.sync(() => new Redis(primary.url)),
+            (client) => Effect.sync(() => client.disconnect())
+          )
+          const first = Effect.gen(function* () {
+            const { commit } = yield* ownerOn(primary.url, "replica")
+            yield* commit(1)
+            replica.pause()
+            const held = yield* Effect.forkChild(commit(2, outbox))
+            while ((yield* Effect.promise(() => admin.xlen("kf:{q/s/0}:outbox"))) === 0) yield* Effect.sleep(5)
+            // A stop does not wait for a replica that may never come.
+            yield* Fiber.interrupt(held)
+          })
+          yield* Effect.scoped(first)
+
+          const link = yield* openRedisLink(primary.url, { level: "replica", isStrict: false, warn: () => undefined })
+          const next = yield* startProcess(link, { leaseMs: 20_000 })
+          const owner = yield* next.ownership.acquire(id)
+          const opening = yield* Effect.forkChild(next.journal.open(owner, "f"))
+          yield* Effect.sleep(1_500)
+          expect(opening.pollUnsafe()).toBeUndefined()
+          replica.resume()
+          expect((yield* Fiber.join(opening)).unpublished.map(({ revision }) => revision)).toEqual([2])
         })
       )
     }))

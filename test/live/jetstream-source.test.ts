@@ -598,6 +598,22 @@ describe.skipIf(!canStart("nats")).each(versions)("the source on nats-server %s:
     expect(textsOf(await run(follow(source, latest, 0, 4)))).toEqual(["kept", "18", "19", "20"])
   })
 
+  // Otherwise a bounded run would wait for ever for a message that is gone.
+  test("I6 a foreign stream whose last messages were removed one by one ends with the last that is there", async () => {
+    const { admin, source } = await world(version, 0)
+    await ask(admin, "STREAM.CREATE.Worn", { name: "Worn", subjects: ["w"] })
+    await publish(admin, "w", ...numbers(1, 10))
+    await run(source.openStream("Worn", []))
+    const worn = { topic: "Worn", partition: 0 }
+    expect(await run(source.lastPosition(worn))).toBe(10)
+    for (const seq of [10, 9, 7]) await ask(admin, "STREAM.MSG.DELETE.Worn", { seq })
+    expect(await run(source.lastPosition(worn))).toBe(8)
+    await publish(admin, "w", "11")
+    expect(await run(source.lastPosition(worn))).toBe(11)
+    await ask(admin, "STREAM.PURGE.Worn")
+    expect(await run(source.lastPosition(worn))).toBe(11)
+  })
+
   // A writer numbers each partition by itself. Taken for one writer's, the outputs of the second partition would look like repetitions of the
   // first one's, and be dropped in silence.
   test("P17 a foreign stream that gathers the partitions of a topic tells their outputs apart", async () => {

@@ -136,3 +136,16 @@ test("P6, P17 an output that was read before is dropped; its position and what w
   expect(gap.code).toBe("source-gap")
   expect(committed).toHaveLength(1)
 })
+
+test("P17 of a stream that was created anew, nothing has been seen; behind a gap in the same one, everything has", async () => {
+  const seenAfter = async (created: string) => {
+    const positions = [{ topic: "events", created, position: 9, publishedAt: null }]
+    const { partition, committed } = await recovered({ progress: { positions, seen: [{ upstream: 500 }] } })
+    await Effect.runPromise(partition.skipTo(0, 3))
+    const after = JSON.parse(committed[0]?.progress ?? "{}") as Progress
+    expect(after.positions).toEqual([{ topic: "events", created: "then", position: 3, publishedAt: null }])
+    return after.seen
+  }
+  expect(await seenAfter("before then")).toEqual([{}])
+  expect(await seenAfter("then")).toEqual([{ upstream: 500 }])
+})
