@@ -61,9 +61,8 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
     read,
     lastPosition: (of) =>
       asking(of, ({ topic, stream }, { subjects }) =>
-        Effect.tap(
-          lastPosition(api, { stream, subjects, losesLast: topic === stream, reached: () => readers.reached(stream) }),
-          (last) => Effect.sync(() => readers.known(stream, last))
+        Effect.tap(lastPosition(api, { stream, subjects, losesLast: topic === stream, reached: () => readers.reached(stream) }), (last) =>
+          Effect.sync(() => readers.known(stream, last))
         )
       ),
     positionBefore: (of, timeMs) => asking(of, ({ stream }) => positionBefore(api, stream, timeMs)),
