@@ -159,7 +159,7 @@ describe.skipIf(!canStart("redis"))("redis-server", () => {
   })
 })
 
-describe.skipIf(!canStart("nats"))("a NATS cluster", { timeout: 180_000 }, () => {
+describe.skipIf(!canStart("nats"))("a NATS cluster", { timeout: 400_000 }, () => {
   const isTaken = (client: JetStreamClient): Promise<boolean> => client.publish("s", "", { timeout: 1_000 }).then(Boolean, () => false)
 
   // Without its leader a group needs 4 to 9 seconds to elect another: the default tier kills one node, the full tier each.

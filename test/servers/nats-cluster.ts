@@ -31,7 +31,7 @@ interface Member {
   readonly monitorPort: number
 }
 
-const readyMsMax = 60_000
+const readyMsMax = 150_000
 
 export const startNatsCluster = async (count = 3, options: NatsClusterOptions = {}): Promise<NatsCluster> => {
   const ports = await Promise.all(Array.from({ length: 2 * count }, takePort))
@@ -93,7 +93,7 @@ const ready = async (members: readonly Member[]): Promise<void> => {
     if (isLed && (await Promise.all(alive.map(isHealthy))).every(Boolean)) return
     const logs = (): string => alive.map(({ node }) => node.log.slice(-2_000)).join("\n")
     if (performance.now() > endMs) throw new Error(`the NATS cluster is not ready within ${readyMsMax} ms: ${logs()}`)
-    await sleep(20)
+    await sleep(100)
   }
 }
 
