@@ -1,4 +1,6 @@
 /** What the benches of both runtimes fold: clicks into sessions, with the fold that a state function and a loop by hand have in common. */
+import { type Job, job, type Topic } from "keyfold"
+import { json } from "keyfold/codecs/json"
 
 export interface Click {
   readonly user: string
@@ -49,3 +51,23 @@ export const fold = (
   }
   return current
 }
+
+/** The job of the benches: sessions with timeouts by event time. */
+export const sessionize = <C extends Click>(clicks: Topic<C, string>, sessions: Topic<Session, string>): Job =>
+  job("sessionize")
+    .from(clicks)
+    .withWatermark((click) => click.at, delayMs)
+    .groupByKey()
+    .flatMapGroupsWithState({ state: json<Open>(), timeout: "event-time" }, (user, events, state) => {
+      const finished: Session[] = []
+      if (state.hasTimedOut) {
+        finished.push({ user, ...state.get() })
+        state.remove()
+        return finished
+      }
+      const open = fold(user, events, state.getOption(), (session) => finished.push(session)) as Open
+      state.update(open)
+      state.setTimeoutTimestamp(open.end, gapMs)
+      return finished
+    })
+    .to(sessions)

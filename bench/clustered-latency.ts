@@ -13,7 +13,7 @@ const users = 10_000
 const backlog = 200_000
 const secondsEach = 6
 const secondsWarm = 2
-const loadParts = [0.1, 0.25, 0.5]
+const loadParts = [0.02, 0.1, 0.25, 0.5]
 
 export const latencyBench = async (servers: BenchServers): Promise<void> => {
   const name = "latency"

@@ -1,7 +1,7 @@
 /** The job of the throughput bench, and the log that it reads. */
-import { job, publisher, type Query, type Runtime, start, topic } from "keyfold"
+import { publisher, type Query, type Runtime, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
-import { type Click, clickLog, delayMs, fold, gapMs, type Open, type Session } from "./clicks.ts"
+import { type Click, clickLog, type Session, sessionize } from "./clicks.ts"
 import { Stopwatch, type Timed } from "./stopwatch.ts"
 
 export interface SessionsPlace {
@@ -45,23 +45,7 @@ export const fill = async (place: SessionsPlace, count: number): Promise<void> =
 
 const sessionsJob = (place: SessionsPlace, began: () => void) => {
   const { clicks, sessions } = topicsOf(place, began)
-  return job("sessionize")
-    .from(clicks)
-    .withWatermark((click) => click.at, delayMs)
-    .groupByKey()
-    .flatMapGroupsWithState({ state: json<Open>(), timeout: "event-time" }, (user, events, state) => {
-      const finished: Session[] = []
-      if (state.hasTimedOut) {
-        finished.push({ user, ...state.get() })
-        state.remove()
-        return finished
-      }
-      const open = fold(user, events, state.getOption(), (session) => finished.push(session)) as Open
-      state.update(open)
-      state.setTimeoutTimestamp(open.end, gapMs)
-      return finished
-    })
-    .to(sessions)
+  return sessionize(clicks, sessions)
 }
 
 export interface KeyfoldRun extends Timed {

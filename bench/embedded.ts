@@ -7,10 +7,10 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
-import { job, publisher, start, topic } from "keyfold"
+import { publisher, start, topic } from "keyfold"
 import { json } from "keyfold/codecs/json"
 import { embedded } from "keyfold/embedded"
-import { type Click, clickLog, delayMs, fold, gapMs, type Open, type Session } from "./clicks.ts"
+import { type Click, clickLog, delayMs, fold, gapMs, type Open, type Session, sessionize } from "./clicks.ts"
 import { fixed, row } from "./measure.ts"
 
 // ---- by hand
@@ -82,23 +82,7 @@ const byHand = (directory: string, clicks: readonly Click[]): { readonly run: ()
 const byKeyfold = async (directory: string, clicks: readonly Click[], partitions: number) => {
   const source = topic("clicks", { codec: json<Click>(), key: (click) => click.user, partitions })
   const sessions = topic("sessions", { codec: json<Session>(), key: (session) => session.user, partitions })
-  const sessionize = job("sessionize")
-    .from(source)
-    .withWatermark((click) => click.at, delayMs)
-    .groupByKey()
-    .flatMapGroupsWithState({ state: json<Open>(), timeout: "event-time" }, (user, events, state) => {
-      const finished: Session[] = []
-      if (state.hasTimedOut) {
-        finished.push({ user, ...state.get() })
-        state.remove()
-        return finished
-      }
-      const open = fold(user, events, state.getOption(), (session) => finished.push(session)) as Open
-      state.update(open)
-      state.setTimeoutTimestamp(open.end, gapMs)
-      return finished
-    })
-    .to(sessions)
+  const what = sessionize(source, sessions)
   const runtime = embedded(directory)
   {
     await using out = await publisher(runtime, source)
@@ -109,7 +93,7 @@ const byKeyfold = async (directory: string, clicks: readonly Click[], partitions
   }
   return {
     run: async (): Promise<number> => {
-      const query = await start(sessionize, { runtime, trigger: "available-now", atEnd: "close" })
+      const query = await start(what, { runtime, trigger: "available-now", atEnd: "close" })
       await query.awaitTermination()
       return (query as unknown as { readonly totals: { readonly outputs: number } }).totals.outputs
     }

@@ -1,8 +1,9 @@
 /** What an owner reads when it takes a journal in Redis over (P2): the log beyond the snapshot, and the outputs that are not confirmed. */
 import * as Effect from "effect/Effect"
 import { KeyfoldError } from "../errors.ts"
+import { monotonicMs } from "../storage/monotonic.ts"
 import { type RedisReply, replyParts, replyText } from "../storage/redis-link.ts"
-import { monotonicMs, type RedisTenure } from "../storage/redis-tenure.ts"
+import type { RedisTenure } from "../storage/redis-tenure.ts"
 import { journalName } from "../storage/store.ts"
 import { DirtyKeys } from "./dirty-keys.ts"
 import { decodeOutbox, decodeTurn, type OutboxEntry } from "./entry.ts"

@@ -2,8 +2,8 @@
  * Lets those that wait for records go on together. A message at a time costs most in the kernel and in the servers: partitions that go on in
  * one go of the event loop share their writes, to Redis and to NATS, and the servers' answers. Alone, or after a quiet moment, nobody waits.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { monotonicMs } from "../storage/monotonic.ts"
 
 const beatMs = 1
 
@@ -42,5 +42,3 @@ export class ArrivalBeat {
     })
   }
 }
-
-const monotonicMs: Effect.Effect<number> = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000n) / 1_000)

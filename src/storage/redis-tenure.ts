@@ -8,7 +8,6 @@
  * The lease is counted from when its last prolongation was sent, by a clock that nobody can set, and ends a little earlier here than in
  * Redis (P21, L5). That is courtesy: what makes a late write harmless is the token.
  */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -17,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { invariant, KeyfoldError } from "../errors.ts"
 import type { JournalId, JournalOwner } from "../model/turn.ts"
+import { monotonicMs } from "./monotonic.ts"
 import { type JournalKeys, witness } from "./redis-fence.ts"
 import { type RedisArgument, type RedisLink, type RedisReply, replyText } from "./redis-link.ts"
 import { journalName } from "./store.ts"
@@ -215,9 +215,6 @@ export class RedisTenure {
     }
   })
 }
-
-/** Milliseconds by a clock that nobody can set. */
-export const monotonicMs: Effect.Effect<number> = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000n) / 1_000)
 
 const leaseEnd = (leaseMs: number, sentMs: number): number => sentMs + leaseMs * (1 - marginPart)
 

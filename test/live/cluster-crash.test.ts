@@ -5,8 +5,9 @@
 // hold no copy that a foreign reader would see. Rerun one case with SEED=<n>; KEYFOLD_TEST=full kills 100 times.
 import { type Runtime, read, type Topic } from "keyfold"
 import { describe, expect } from "vitest"
-import { type Cluster, deadOf, finish, startCluster, testOnOwnServers as test, valuesOf } from "../fixtures/cluster.ts"
-import { chained, direct, numbered, sessions } from "../fixtures/jobs.ts"
+import { type Cluster, deadOf, finish, startCluster, testOnOwnServers as test } from "../fixtures/cluster.ts"
+import { chained, direct, sessions } from "../fixtures/jobs.ts"
+import { expectNumbered } from "../fixtures/numbered.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
 import { Feeder, rowsOf, untilAllWork, untilWorks, Workers } from "../fixtures/siege.ts"
 import { type Child, randomFrom, seedOr, sleep, until } from "../fixtures/world.ts"
@@ -41,17 +42,9 @@ const expectExact = async (cluster: Cluster): Promise<void> => {
   expect(await deadOf(cluster.runtime, "direct")).toEqual([])
 }
 
-const expectNumbered = async (cluster: Cluster): Promise<void> => {
+const expectAllNumbered = async (cluster: Cluster): Promise<void> => {
   expect(await finish(cluster.runtime, chained), "late rows").toBe(0)
-  const found = await valuesOf(cluster.runtime, numbered)
-  expect(bytewise(found.map(sessionLine))).toEqual(log.sessions)
-  for (const [group, ofGroup] of Map.groupBy(found, (session) => session.group)) {
-    expect(
-      ofGroup.map(({ number }) => number),
-      `the state of ${group}`
-    ).toEqual(ofGroup.map((_, index) => index + 1))
-  }
-  expect(await deadOf(cluster.runtime, "chained")).toEqual([])
+  await expectNumbered(cluster.runtime, log)
 }
 
 describe(`three workers over ${log.name} (SEED=${seed})`, () => {
@@ -60,7 +53,7 @@ describe(`three workers over ${log.name} (SEED=${seed})`, () => {
 
   test.each([
     ["direct", expectExact],
-    ["chained", expectNumbered]
+    ["chained", expectAllNumbered]
   ] as const)(
     `a worker is killed every second or so, ${kills} times, and replaced: %s`,
     { timeout: minutes * 60_000 },

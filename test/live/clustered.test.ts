@@ -7,7 +7,8 @@ import { clustered } from "keyfold/clustered"
 import { json } from "keyfold/codecs/json"
 import { afterAll, beforeAll, describe, expect } from "vitest"
 import { type Cluster, deadOf, finish, startCluster, testOnOwnServers as test, totalsOf, valuesOf } from "../fixtures/cluster.ts"
-import { chained, direct, numbered, type Request, requests, sessions } from "../fixtures/jobs.ts"
+import { chained, direct, type Request, requests, sessions } from "../fixtures/jobs.ts"
+import { expectNumbered } from "../fixtures/numbered.ts"
 import { bytewise, requestLog, sessionLine } from "../fixtures/requests.ts"
 import { seedOr, until } from "../fixtures/world.ts"
 import { natsVersions, redisVersions } from "../servers/versions.ts"
@@ -34,18 +35,6 @@ const expectSessions = async (cluster: Cluster): Promise<void> => {
   expect(bytewise(found.map(sessionLine))).toEqual(log.sessions)
   expectOrdered(found)
   expect(await deadOf(cluster.runtime, "direct")).toEqual([])
-}
-
-const expectNumbered = async (cluster: Cluster): Promise<void> => {
-  const found = await valuesOf(cluster.runtime, numbered)
-  expect(bytewise(found.map(sessionLine))).toEqual(log.sessions)
-  for (const [group, ofGroup] of Map.groupBy(found, (session) => session.group)) {
-    expect(
-      ofGroup.map(({ number }) => number),
-      `the state of ${group}`
-    ).toEqual(ofGroup.map((_, index) => index + 1))
-  }
-  expect(await deadOf(cluster.runtime, "chained")).toEqual([])
 }
 
 const workersOf = (cluster: Cluster, what: Job, count: number): Promise<Query[]> =>
@@ -82,7 +71,7 @@ describe.each(natsVersions())(`nats-server %s, over ${log.name} (SEED=${seed})`,
     await publishAll(cluster, log.requests)
     const late = await Promise.all([1, 2, 3].map(() => finish(clustered(cluster.options), chained)))
     expect(late).toEqual([0, 0, 0])
-    await expectNumbered(cluster)
+    await expectNumbered(cluster.runtime, log)
   })
 })
 
