@@ -156,20 +156,22 @@ export class Runner {
     return moved
   })
 
-  /**
-   * Completes when something may be there to do: records, a due timeout, an idle input; or with `over`. Others wait for what is out: they
-   * are told when it is, also when nothing else happens.
-   */
+  /** Completes when something may be there to do: records, a due timeout, an idle input; or with `over`. */
   readonly wait = Effect.fnUntraced(function* (this: Runner, over: Effect.Effect<void>) {
-    const clock = yield* Clock.Clock
-    const nowMs = clock.currentTimeMillisUnsafe()
+    const nowMs = yield* Clock.currentTimeMillis
     const { positions } = this.partition.progress
     const behind = this.partition.inputs.map((input, index) => ({ ...this.#place(input), after: positions[index]?.position ?? 0 }))
-    const something = Effect.raceAllFirst([this.#parts.source.arrival(behind), Effect.sleep(this.#waitMs(nowMs)), over])
-    if (this.partition.isSettled) return yield* something
-    const forget = this.partition.whenSettled(() => this.tell(clock.currentTimeMillisUnsafe()))
-    yield* Effect.ensuring(something, Effect.sync(forget))
+    yield* this.resting(Effect.raceAllFirst([this.#parts.source.arrival(behind), Effect.sleep(this.#waitMs(nowMs)), over]))
   })
+
+  /** Others wait for what is out: while this one does something else than turns, they are told when it is. */
+  resting<E>(until: Effect.Effect<void, E>): Effect.Effect<void, E> {
+    return Effect.clockWith((clock) => {
+      if (this.partition.isSettled) return until
+      const forget = this.partition.whenSettled(() => this.tell(clock.currentTimeMillisUnsafe()))
+      return Effect.ensuring(until, Effect.sync(forget))
+    })
+  }
 
   /** Tells the siblings where this partition is. */
   tell(nowMs: number): void {

@@ -88,7 +88,7 @@ const ticking = Effect.fnUntraced(function* (
     yield* Effect.uninterruptible(runner.idle(resting))
     const nowMs = yield* Clock.currentTimeMillis
     tickAtMs += everyMs * Math.max(1, Math.ceil((nowMs - tickAtMs) / everyMs))
-    yield* Effect.raceFirst(Effect.sleep(Math.min(tickAtMs - nowMs, everyMs)), tenure.over)
+    yield* runner.resting(Effect.raceFirst(Effect.sleep(Math.min(tickAtMs - nowMs, everyMs)), tenure.over))
   }
 })
 

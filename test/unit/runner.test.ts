@@ -1,6 +1,7 @@
 // Goal: when an input counts as idle, and what of an internal topic may be removed.
 // Method: a runner over a partition and a source of our own, under a clock that the test moves.
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as TestClock from "effect/testing/TestClock"
 import { expect, test } from "vitest"
 import { KeyfoldError } from "../../src/errors.ts"
@@ -20,6 +21,9 @@ const worldOf = (isInternal: boolean) => {
     idle,
     position,
     trimmed,
+    /** What is called when everything is out, while something is not. */
+    settled: undefined as (() => void) | undefined,
+    told: 0,
     last: Effect.succeed(5) as Effect.Effect<number, KeyfoldError>,
     /** The position before the records that are younger than the history. */
     agedTo: 0
@@ -33,7 +37,15 @@ const worldOf = (isInternal: boolean) => {
     get isIdle() {
       return idle[0]
     },
-    isSettled: true,
+    get isSettled() {
+      return world.settled === undefined
+    },
+    whenSettled: (call: () => void) => {
+      world.settled = call
+      return () => {
+        world.settled = undefined
+      }
+    },
     hasShown: true,
     shownWatermarkMs: 0,
     advanceWatermark: () => Effect.succeed(false),
@@ -53,7 +65,9 @@ const worldOf = (isInternal: boolean) => {
     ownClock: clock(),
     outgoingClock: clock(),
     outgoingIdleAfterMs: undefined,
-    post: () => undefined
+    post: () => {
+      world.told += 1
+    }
   } as unknown as RunnerParts
   return { world, runner: new Runner(parts, 0) }
 }
@@ -129,3 +143,15 @@ test("P26 rows of an internal topic stay until both they and the position behind
       expect(Math.max(...world.trimmed)).toBe(200)
     })
   ))
+
+test("others are told when what was committed is out, also while nothing else happens", async () => {
+  const { world, runner } = worldOf(false)
+  await Effect.runPromise(runner.resting(Effect.void))
+  expect(world.told).toBe(0)
+  world.settled = () => undefined
+  const resting = Effect.runFork(runner.resting(Effect.never))
+  world.settled()
+  expect(world.told).toBe(1)
+  await Effect.runPromise(Fiber.interrupt(resting))
+  expect(world.settled, "nobody waits any more").toBe(undefined)
+})
