@@ -3,8 +3,11 @@
 // Method: workers are processes over real servers; a feeder publishes the log at a pace while they are killed with SIGKILL or stopped with
 // SIGSTOP for longer than their lease. In the end the sessions must be those that sorting the log finds, and the streams themselves must
 // hold no copy that a foreign reader would see. Rerun one case with SEED=<n>; KEYFOLD_TEST=full kills 100 times.
-import { type Runtime, read, type Topic } from "keyfold"
+import { jetstreamManager } from "@nats-io/jetstream"
+import { connect } from "@nats-io/transport-node"
+import { publisher, type Runtime, read, type Topic } from "keyfold"
 import { describe, expect } from "vitest"
+import { duplicateWindowMs } from "../../src/model/jetstream-names.ts"
 import { type Cluster, deadOf, finish, startCluster, testOnOwnServers as test } from "../fixtures/cluster.ts"
 import { chained, direct, sessions } from "../fixtures/jobs.ts"
 import { expectNumbered } from "../fixtures/numbered.ts"
@@ -90,12 +93,32 @@ describe(`three workers over ${log.name} (SEED=${seed})`, () => {
   )
 })
 
+/** Creates the results' topic, and sets for how long its streams know a message id. */
+const keepIdsFor = async (cluster: Cluster, windowMs: number): Promise<void> => {
+  await (await publisher(cluster.runtime, sessions))[Symbol.asyncDispose]()
+  const connection = await connect({ servers: cluster.nats.url })
+  const { streams } = await jetstreamManager(connection)
+  let updated = 0
+  for await (const { config } of streams.list("sessions.>")) {
+    const { config: after } = await streams.update(config.name, { ...config, duplicate_window: windowMs * 1_000_000 })
+    expect(after.duplicate_window).toBe(windowMs * 1_000_000)
+    updated += 1
+  }
+  expect(updated).toBeGreaterThan(0)
+  await connection.close()
+}
+
 describe.each(natsVersionsForLong())(`nats-server %s: a worker that is stopped for longer than its lease (SEED=${seed})`, (natsVersion) => {
   const pauses = isFull ? 15 : 4
+  const pauseMs = 1_500
+  /** What is asked of the server is harder when it has forgotten the message ids from before the pause. */
+  const windows = isFull ? [duplicateWindowMs, pauseMs / 3] : [pauseMs / 3]
+  const name = `P11, P17, P21: ${pauses} times; its late writes are refused, and it works again; message ids are kept for %i ms`
 
-  test(`P11, P17, P21: ${pauses} times; its late writes are refused, and it works again`, { timeout: minutes * 60_000 }, async () => {
+  test.for(windows)(name, { timeout: minutes * 60_000 }, async (windowMs) => {
     const random = randomFrom(seed + 1)
     await using cluster = await startCluster({ natsVersion, lease: "1 second" })
+    await keepIdsFor(cluster, windowMs)
     const feeder = new Feeder(cluster.place, log)
     await feeder.ready()
     const workers = new Workers(cluster.place, "direct")
@@ -110,7 +133,7 @@ describe.each(natsVersionsForLong())(`nats-server %s: a worker that is stopped f
       await until("the one that will be stopped works", () => rowsOf(zombie) > before)
       await sleep(random() * 500)
       pauseProcess(zombie.pid)
-      await sleep(1_500) // longer than the lease: the other one may take everything now
+      await sleep(pauseMs) // longer than the lease: the other one may take everything now
       const taken = rowsOf(other)
       await until("the other one works on", () => rowsOf(other) > taken || !feeder.isFeeding)
       process.kill(zombie.pid, "SIGCONT")
