@@ -51,7 +51,7 @@ const expectAllNumbered = async (cluster: Cluster): Promise<void> => {
 }
 
 describe(`three workers over ${log.name} (SEED=${seed})`, () => {
-  const kills = isFull ? 100 : 12
+  const kills = isFull ? 100 : 8
   const killMsEvery = isFull ? 1_000 : 700
 
   test.each([
@@ -109,7 +109,7 @@ const keepIdsFor = async (cluster: Cluster, windowMs: number): Promise<void> => 
 }
 
 describe.each(natsVersionsForLong())(`nats-server %s: a worker that is stopped for longer than its lease (SEED=${seed})`, (natsVersion) => {
-  const pauses = isFull ? 15 : 4
+  const pauses = isFull ? 15 : 3
   const pauseMs = 1_500
   /** What is asked of the server is harder when it has forgotten the message ids from before the pause. */
   const windows = isFull ? [duplicateWindowMs, pauseMs / 3] : [pauseMs / 3]

@@ -76,7 +76,7 @@ const untilShared = async (redis: Redis, workers: readonly Child[]): Promise<rea
 }
 
 describe("a worker of two is killed with SIGKILL", () => {
-  const keysMax = isFull ? 1_000_000 : 50_000
+  const keysMax = isFull ? 1_000_000 : 20_000
   const leaseMs = isFull ? 4_000 : 2_000
   /** Whatever the number of keys: a state weighs more than 200 bytes, so bytes for a thousand states or so; at 5,000 keys half a megabyte is held. */
   const bytesMax = 262_144
@@ -147,7 +147,7 @@ describe("a worker of two is killed with SIGKILL", () => {
 })
 
 describe(`timeouts that fall due while workers and servers are down (SEED=${seed})`, () => {
-  const count = isFull ? 100_000 : 20_000
+  const count = isFull ? 100_000 : 10_000
   const tasks = 4
 
   /** Arms them, some at the same time, and stops; answers what was armed. */

@@ -38,7 +38,7 @@ test(`R3 topics whose leaders step down and die, a Redis primary that fails over
   await untilAllWork(workers, feeder, 120_000)
 
   const connection = await connect({ servers: [...nats.urls] })
-  const stepDowns = isFull ? 40 : 10
+  const stepDowns = isFull ? 40 : 5
   for (let count = 0; count < stepDowns; count++) {
     if (!feeder.isFeeding) feeder.feed(Math.ceil((2 * portion) / stepDowns), 2)
     const topic = random() < 0.5 ? "requests" : "sessions"

@@ -85,9 +85,9 @@ const besiege = async (directory: string, siege: Siege): Promise<{ readonly busy
 }
 
 describe(`a process that is killed again and again, over ${log.name} (SEED=${seed})`, () => {
-  const kills = isFull ? 100 : 30
+  const kills = isFull ? 100 : 16
   /** How many must land in the middle of work for the test to mean anything; how many do depends on the machine's pace. */
-  const busyKillsLeast = 10
+  const busyKillsLeast = Math.floor(kills / 3)
 
   test(`sessions are exact after ${kills} kills`, { timeout: minutes * 60_000 }, async () => {
     const directory = freshDirectory()
@@ -133,7 +133,7 @@ describe(`a process that is killed again and again, over ${log.name} (SEED=${see
     expect(calls.length, "no turn was ever repeated: this proves nothing").toBeGreaterThan(byTurn.size)
   })
 
-  const commandKills = isFull ? 20 : 4
+  const commandKills = isFull ? 20 : 3
 
   test(`keyfold run, after ${commandKills} kills`, { timeout: minutes * 60_000 }, async () => {
     const directory = freshDirectory()
