@@ -91,6 +91,7 @@ describe.each(versions)("nats-server %s", (version) => {
     expect(found[0]).toContain(`NATS at 127.0.0.1:${server.port}: the stream clicks-0 `)
   })
 
+  // Older servers do not have the setting.
   test.skipIf(compareVersions(version, "2.12.0") < 0)("a topic's streams: acknowledged before they are written", async () => {
     await using server = await startNats({ version })
     const faults = await run(

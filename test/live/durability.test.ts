@@ -60,6 +60,7 @@ const callsOf = async (client: Redis, command: string): Promise<number> =>
   Number(new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await client.info("commandstats"))?.[1] ?? 0)
 
 describe.each(versions)("redis %s", (version) => {
+  /** Redis has WAITAOF from 7.2 on. CI runs on such a one as well. */
   const canWaitForDisk = compareVersions(version, "7.2.0") >= 0
   const settings: Readonly<Record<string, readonly [options: ServerOptions, level: DurabilityLevel, warning: RegExp | undefined]>> = {
     "process: an append-only file is enough": [{}, "process", undefined],

@@ -251,6 +251,7 @@ describe.each(versions)("nats-server %s", { concurrent: true }, (version) => {
     expect(performance.now() - closed).toBeLessThan(500)
   })
 
+  // Without openssl there are no certificates; CI has it.
   describe.skipIf(!hasOpenssl())("TLS", () => {
     const certificates = makeCertificates()
     const { caFile, serverCertFile, serverKeyFile, clientCertFile, clientKeyFile } = certificates

@@ -150,6 +150,7 @@ describe.each(versions)("redis %s", (version) => {
       expect(performance.now() - begin).toBeLessThan(4_000)
     }))
 
+  // Without openssl there are no certificates; CI has it.
   test.skipIf(!hasOpenssl())("TLS: a trusted authority, a certificate of our own, and nothing else", async () => {
     const { caFile, serverCertFile, serverKeyFile, clientCertFile, clientKeyFile } = makeCertificates()
     const tlsPort = await takePort()
