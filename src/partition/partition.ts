@@ -32,6 +32,8 @@ import { screenBatch } from "./screening.ts"
 import { clockAfter, nextDueAfter, outgoingAfter, shownWatermark, type Taken, timeoutBound } from "./time-keeping.ts"
 
 export class Partition {
+  /** Completes when it is to be let go of, be it in the middle of a sweep: the next owner goes on with that (P5, P21). Whoever holds it says so. */
+  over: Effect.Effect<void> = Effect.never
   readonly #parts: PartitionParts
   readonly #engine: PartitionEngine | undefined
   readonly #writer: string
@@ -117,6 +119,7 @@ export class Partition {
   /** One turn over the next records of each input, and its follow-ups. */
   readonly turn = Effect.fnUntraced(function* (this: Partition, batch: Batch, clockMs: number) {
     if (this.#progress.followUp) yield* this.#followUps()
+    if (this.#progress.followUp) return // B3
     yield* this.#fitting(batch, { nowMs: this.#clockAt(clockMs).nowMs, always: false })
     yield* this.#followUps()
   })
@@ -226,10 +229,12 @@ export class Partition {
     }
   })
 
-  /** However many there are: no more of them than may wait to get out (P15). Between two of them a stop may come; the next owner goes on (P5). */
+  /** However many there are: no more of them than may wait to get out (P15). Between two of them a stop may come, or the end of the tenure. */
   readonly #followUps = Effect.fnUntraced(function* (this: Partition) {
+    const { publisher } = this.#parts
     while (this.#progress.followUp) {
-      yield* Effect.interruptible(this.#parts.publisher.room())
+      if (!publisher.hasRoom()) yield* Effect.interruptible(Effect.raceFirst(publisher.room(), this.over))
+      if (!publisher.hasRoom()) return
       yield* this.#fitting([], { nowMs: this.#progress.nowMs, always: false })
     }
   })

@@ -236,6 +236,7 @@ class Holding implements Tenure {
 
   constructor(runner: Runner) {
     this.runner = runner
+    runner.partition.over = this.over
   }
 
   /** Fails with what a task has failed with. */

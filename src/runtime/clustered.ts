@@ -40,7 +40,7 @@ const connectTopics = Effect.fnUntraced(function* (settings: ClusteredSettings):
   yield* checkNatsDurability(link, demand)
   const opened = (streams: readonly StreamConfig[]) => checkStreamDurability(link, streams, demand)
   return {
-    source: yield* makeJetStreamSource(link.connection, { replicas, inboxPrefix, opened }),
+    source: yield* makeJetStreamSource(link.connection, { replicas, inboxPrefix, opened, warn: demand.warn }),
     sink: yield* makeJetStreamSink(link.connection, { inboxPrefix }),
     payloadBytesMax: payloadBytesMaxOf(link.connection)
   }

@@ -26,6 +26,8 @@ export interface JetStreamSourceOptions extends TopicOptions {
   readonly inboxPrefix?: string | undefined
   /** Where JetStream answers. Default `$JS.API`. */
   readonly apiPrefix?: string
+  /** Told once of each topic of which nothing could be removed. */
+  readonly warn?: ((message: string) => void) | undefined
 }
 
 /** Its readers end with the scope; the connection is whoever made it's to close. */
@@ -38,6 +40,13 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
   const readers = yield* openReaders(api, options.inboxPrefix)
   const beat = new ArrivalBeat()
   yield* Effect.forkScoped(beat.run)
+
+  const grown = new Set<string>()
+  const untrimmed = ({ topic }: TopicPartition, { message }: KeyfoldError): void => {
+    if (grown.has(topic)) return
+    grown.add(topic)
+    options.warn?.(`rows of ${topic} that were read could not be removed, so it grows: ${message}. It is tried again`)
+  }
 
   const placeOf = ({ topic, partition }: TopicPartition): Effect.Effect<ReaderPlace, KeyfoldError> =>
     Effect.map(knownTopic(topics, topic), (known) => placeIn(known, partition))
@@ -72,7 +81,11 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
         Effect.forEach(behind, ({ after, ...of }) => Effect.map(readerAt(of, after), (reader) => ({ reader, after }))),
         (readersBehind) => anyArrival(readersBehind, beat)
       ),
-    trim: (of, upTo) => asking(of, ({ stream }) => trim(api, stream, upTo))
+    trim: (of, upTo) =>
+      Effect.tapError(
+        asking(of, ({ stream }) => trim(api, stream, upTo)),
+        (failure) => Effect.sync(() => untrimmed(of, failure))
+      )
   }
 })
 

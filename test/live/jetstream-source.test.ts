@@ -598,6 +598,20 @@ describe.skipIf(!canStart("nats")).each(versions)("the source on nats-server %s:
     expect(textsOf(await run(follow(source, latest, 0, 4)))).toEqual(["kept", "18", "19", "20"])
   })
 
+  test("P26 what may not be removed is said, once: a topic that grows in silence fills the disk", async () => {
+    const users = `{ user: "u", password: "p", permissions: { publish: { deny: ["$JS.API.STREAM.PURGE.>"] } } }`
+    const { url } = await nats({ version, config: `authorization { users: [${users}] }` })
+    const connection = await client(url, { user: "u", pass: "p" })
+    const warnings: string[] = []
+    const source = await sourceOver(connection, { warn: (message) => warnings.push(message) })
+    await run(source.open("clicks", one))
+    await publish(connection, "clicks.0", ...numbers(1, 10))
+    for (let times = 0; times < 2; times++) expect((await failure(source.trim(clicks, 5))).message).toContain("STREAM.PURGE.clicks-0")
+    expect(warnings).toEqual([
+      expect.stringMatching(/^rows of clicks that were read could not be removed, so it grows: .*PURGE.*It is tried again$/)
+    ])
+  })
+
   // Otherwise a bounded run would wait for ever for a message that is gone.
   test("I6 a foreign stream whose last messages were removed one by one ends with the last that is there", async () => {
     const { admin, source } = await world(version, 0)

@@ -1,6 +1,7 @@
 // Goal: what a partition does when it is taken over, and with which clock and records its turns run.
 // Method: a real partition over neighbours of our own, which note what they are asked for.
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { expect, test } from "vitest"
 import type { KeyfoldError } from "../../src/errors.ts"
 import { noHeaders, type StoredRecord } from "../../src/model/record.ts"
@@ -27,9 +28,11 @@ interface World {
   /** The last output that the stream has when everything unconfirmed is out. */
   readonly stored?: number
   readonly acceptLoss?: boolean
+  /** Nothing that is committed gets out. */
+  readonly isStuck?: boolean
 }
 
-const partitionIn = ({ progress = {}, unpublished = [], stored = 0, acceptLoss = false }: World) => {
+const partitionIn = ({ progress = {}, unpublished = [], stored = 0, acceptLoss = false, isStuck = false }: World) => {
   const asked: string[] = []
   const committed: TurnRecord[] = []
   const parts = {
@@ -65,6 +68,8 @@ const partitionIn = ({ progress = {}, unpublished = [], stored = 0, acceptLoss =
     publisher: {
       publish: (revision: number) => Effect.sync(() => void asked.push(`publish ${revision}`)),
       settled: () => Effect.sync(() => void asked.push("settled")),
+      hasRoom: () => !isStuck,
+      room: () => Effect.never,
       lastNumber: () =>
         Effect.sync(() => {
           asked.push("look")
@@ -148,4 +153,17 @@ test("P17 of a stream that was created anew, nothing has been seen; behind a gap
   }
   expect(await seenAfter("before then")).toEqual([{}])
   expect(await seenAfter("then")).toEqual([{ upstream: 500 }])
+})
+
+test("P15, P21 a sweep that waits for outputs ends with the tenure: nothing is read before it is through", async () => {
+  const { partition, committed } = await recovered({ progress: { followUp: true, seen: [{}] }, isStuck: true })
+  const turn = Effect.runFork(partition.turn([[recordOf(1, 1)]], 1_000))
+  await Effect.runPromise(Effect.yieldNow)
+  expect(turn.pollUnsafe()).toBe(undefined)
+  await Effect.runPromise(Fiber.interrupt(turn))
+
+  partition.over = Effect.void
+  await Effect.runPromise(partition.turn([[recordOf(1, 1)]], 1_000))
+  expect(committed).toEqual([])
+  expect(partition.progress.positions[0]?.position).toBe(0)
 })
