@@ -122,7 +122,7 @@ class RedisMember implements Member {
     if (holding === undefined) return
     this.#held.delete(holding.name)
     this.#parting.set(holding.name, holding)
-    this.#view.hear(partition, { news: holding.news, fresh: true })
+    this.#view.letGo(partition, { news: holding.news, fresh: true }, this.#id)
     this.#hurry()
   }
 

@@ -29,6 +29,8 @@ export class MembershipView {
   readonly #partitions: readonly StagePartition[]
   readonly #names: ReadonlySet<string>
   readonly #words = new Map<string, Map<number, Word>>()
+  /** The last words on what we were deaf to, by name. */
+  readonly #unheard = new Map<string, Word>()
   #members: ReadonlySet<string> = new Set()
   #owners = new Map<string, string>()
   #assignment: Assignment = new Map()
@@ -80,12 +82,18 @@ export class MembershipView {
     return this.#words.get(stage) ?? noWords
   }
 
-  hear({ stage, partition }: StagePartition, word: Word): void {
-    this.#words.get(stage)?.set(partition, word)
+  /** From now on others are heard of it: what was said last stands, ours or what another owner has said meanwhile. */
+  letGo(of: StagePartition, ours: Word, member: string): void {
+    const name = partitionName(of)
+    const owner = this.ownerOf(name)
+    const theirs = owner === undefined || owner === member ? undefined : this.#unheard.get(name)
+    this.#hear(of, theirs ?? ours)
   }
 
+  /** Others are not heard of it any more. */
   forget({ stage, partition }: StagePartition): void {
     this.#words.get(stage)?.delete(partition)
+    this.#unheard.delete(partitionName({ stage, partition }))
   }
 
   /** Answers whether anything is new. News of partitions in `deaf` are not taken: who owns them knows better. */
@@ -117,10 +125,19 @@ export class MembershipView {
 
   #takeNews({ partition: name, revision, value }: Entry, deaf: ReadonlySet<string>): boolean {
     const news = newsOf(value)
-    if (news === undefined || deaf.has(name) || !this.#names.has(name)) return false
+    if (news === undefined || !this.#names.has(name)) return false
+    const word = { news, fresh: revision > this.#joinedAt }
+    if (deaf.has(name)) {
+      this.#unheard.set(name, word)
+      return false
+    }
     const slash = name.lastIndexOf("/")
-    this.hear({ stage: name.slice(0, slash), partition: Number(name.slice(slash + 1)) }, { news, fresh: revision > this.#joinedAt })
+    this.#hear({ stage: name.slice(0, slash), partition: Number(name.slice(slash + 1)) }, word)
     return true
+  }
+
+  #hear({ stage, partition }: StagePartition, word: Word): void {
+    this.#words.get(stage)?.set(partition, word)
   }
 }
 

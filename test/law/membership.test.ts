@@ -369,6 +369,27 @@ const laws: Readonly<Record<string, Law>> = {
     expect(yield* membersIn(link, place.query)).not.toContain(id)
   }),
 
+  "M5 who lets go late of what another has taken over hears that one's last word": Effect.fnUntraced(function* (place) {
+    const link = yield* linkTo(place.url)
+    const team = new Team({ ...place, counts: { a: 2 } })
+    const first = yield* team.join()
+    const a0 = team.partition("a", 0)
+    first.member.post(a0, newsAt(1))
+    yield* rounds(first.link, 2)
+    const [id] = yield* membersIn(link, place.query)
+    const second = yield* team.join()
+    second.member.post(a0, newsAt(2))
+    yield* eventually("the second is known to have it", () => !first.member.isOurs(a0))
+    yield* link.command("HDEL", memberKeys(place.query)[0] as string, [id as string])
+    yield* rounds(first.link, 3)
+    yield* rounds(second.link, 2)
+    // The second has said all that it has to say.
+    first.member.gone(a0)
+    yield* eventually("the first has heard the second's word", () => heardBy(first, "a")[0]?.[0] === 2)
+    yield* rounds(first.link, 2)
+    expect(heardBy(first, "a")[0]?.[0]).toBe(2)
+  }),
+
   "M6 a call that runs late changes nothing (K2)": Effect.fnUntraced(function* (place) {
     const link = yield* linkTo(place.url)
     const team = new Team(place)
