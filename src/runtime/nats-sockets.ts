@@ -23,8 +23,18 @@ export const dropWhenStale = async (connection: NatsConnection): Promise<void> =
   }
 }
 
-/** Closes at once, with the socket of a connection that is just being made: the client forgets it, and a silent server never ends it. */
+/**
+ * Closes at once, with the socket of a connection that is just being made: the client forgets it, and a silent server never ends it. The
+ * client also takes its hands off a socket before that has said its last word: "write after end", when the server hung up a moment ago, which
+ * would end the process.
+ */
 export const abandon = async (connection: NatsConnection): Promise<void> => {
-  await connection.close()
+  const socket = transportOf(connection)?.socket
+  const closed = connection.close()
+  socket?.on("error", ignore)
+  await closed
+  socket?.on("error", ignore)
   transportOf(connection)?.discard()
 }
+
+const ignore = (): void => {}

@@ -2,16 +2,18 @@
 // notices when it is dead, and is gone when it is closed.
 // Method: real servers with users, nkeys, credentials and certificates; proxies that swallow and hold. Waits are for conditions.
 import { execFileSync } from "node:child_process"
+import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import { readFileSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
+import { createServer, type Socket } from "node:net"
 import { dirname, join } from "node:path"
-import { nkeys } from "@nats-io/transport-node"
+import { connect, nkeys } from "@nats-io/transport-node"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { describe, expect, test } from "vitest"
 import type { KeyfoldError } from "../../src/errors.ts"
 import { connectNats, type NatsLink } from "../../src/runtime/nats.ts"
 import { type NatsOptions, natsSettings } from "../../src/runtime/nats-settings.ts"
+import { abandon, dropWhenStale } from "../../src/runtime/nats-sockets.ts"
 import { hasOpenssl, makeCertificates } from "../servers/certificates.ts"
 import { startNatsCluster } from "../servers/nats-cluster.ts"
 import { makeNatsOperator } from "../servers/nats-operator.ts"
@@ -339,6 +341,39 @@ test("no socket is left when a connection is closed while the client dials a ser
   )
   await until(() => open.size === 0)
   silent.close()
+})
+
+test("closing just when the server has hung up and something is still said to it does not end the process", async () => {
+  await using server = await startNats()
+  const sockets: Socket[] = []
+  const note = (message: unknown): void => void sockets.push((message as { readonly socket: Socket }).socket)
+  const uncaught: unknown[] = []
+  const take = (thrown: unknown): void => void uncaught.push(thrown)
+  // In the place of the test runner's, which would fail the run instead of the test.
+  const others = process.listeners("uncaughtException")
+  process.removeAllListeners("uncaughtException").on("uncaughtException", take)
+  subscribe("net.client.socket", note)
+  try {
+    const connection = await connect({ servers: server.url })
+    void dropWhenStale(connection)
+    const [socket] = sockets as [Socket]
+    const end = socket.end.bind(socket)
+    const hungUp = Promise.withResolvers<void>()
+    socket.end = () => {
+      hungUp.resolve()
+      return end()
+    }
+    void server.kill()
+    await hungUp.promise
+    connection.publish("clicks", "late")
+    await abandon(connection)
+    await new Promise((done) => setImmediate(done))
+    expect(uncaught).toEqual([])
+  } finally {
+    unsubscribe("net.client.socket", note)
+    process.removeListener("uncaughtException", take)
+    for (const other of others) process.on("uncaughtException", other)
+  }
 })
 
 test("a connection that is no longer wanted before it comes about is not kept", async () => {
