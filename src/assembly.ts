@@ -23,7 +23,7 @@ import { Partition } from "./partition/partition.ts"
 import type { PartitionInput, PartitionParts, TurnObserver } from "./partition/ports.ts"
 import { Runner } from "./partition/runner.ts"
 import type { StageSeats } from "./partition/schedule.ts"
-import { type Held, Seat, type SeatParts } from "./partition/seat.ts"
+import { type Held, Seat, type SeatParts, truly } from "./partition/seat.ts"
 import { StageClock } from "./partition/stage-clock.ts"
 import { deadLetterTopicName, internalTopicName, type Plan } from "./plan.ts"
 import type { Ports } from "./ports.ts"
@@ -132,10 +132,25 @@ const takePartition = Effect.fnUntraced(function* (
   inputs: readonly PartitionInput[],
   post: Parameters<SeatParts["take"]>[0]
 ) {
-  const { query, ports, limits, failOnDataLoss } = assembly
+  const { query, ports } = assembly
   const { stage, index, clocks } = place
   const owner = yield* ports.ownership.acquire({ query, stage: stage.name, partition: index })
   yield* Effect.addFinalizer(() => Effect.sync(() => forget(clocks, index)))
+  const confirmed = ports.ownership.confirm(owner)
+  const { runner, failed } = yield* truly(recoverPartition(assembly, { ...place, owner, inputs, post }), confirmed, ports.isPassing)
+  return { runner, failed, confirmed, lost: ports.ownership.lost(owner) } satisfies Held
+})
+
+const recoverPartition = Effect.fnUntraced(function* (
+  assembly: Assembly,
+  place: Place & {
+    readonly owner: JournalOwner
+    readonly inputs: readonly PartitionInput[]
+    readonly post: Parameters<SeatParts["take"]>[0]
+  }
+) {
+  const { ports, limits, failOnDataLoss } = assembly
+  const { stage, index, clocks, inputs, owner, post } = place
   const { partition, failed } = yield* assemblePartition(assembly, place, inputs, owner)
   const startedAtMs = yield* Clock.currentTimeMillis
   yield* partition.recover(startedAtMs)
@@ -156,7 +171,7 @@ const takePartition = Effect.fnUntraced(function* (
   )
   yield* runner.guard(startedAtMs)
   runner.tell(startedAtMs)
-  return { runner, failed, lost: ports.ownership.lost(owner) } satisfies Held
+  return { runner, failed }
 })
 
 const forget = ({ ownClock, outgoingClock }: Place["clocks"], index: number): void => {

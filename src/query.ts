@@ -7,6 +7,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -64,6 +65,8 @@ export interface QueryProgram {
   readonly settle: () => Effect.Effect<void, KeyfoldError>
   /** Closing it gives everything back: partitions, connections, locks. */
   readonly scope: Scope.Closeable
+  /** What whoever started it runs with: a clock, chance, a scheduler, a tracer. It runs with the same. */
+  readonly services: Context.Context<never>
 }
 
 const reportMsEvery = 1_000
@@ -89,8 +92,9 @@ export class RunningQuery implements Query {
       this.#program.run(() => this.#state !== "running"),
       this.#reports()
     )
-    this.#fiber = Effect.runFork(run)
-    Effect.runFork(Effect.flatMap(Fiber.await(this.#fiber), (exit) => this.#end(exit)))
+    const fork = Effect.runForkWith(this.#program.services)
+    this.#fiber = fork(run)
+    fork(Effect.flatMap(Fiber.await(this.#fiber), (exit) => this.#end(exit)))
     return this
   }
 
@@ -142,29 +146,29 @@ export class RunningQuery implements Query {
 
   /** Records that are in the sources and not yet read. */
   lag(): Promise<number> {
-    return Effect.runPromise(this.#program.lag())
+    return this.#run(this.#program.lag())
   }
 
   awaitTermination(timeoutMs?: number): Promise<boolean> {
     const ended = Effect.as(Deferred.await(this.#ended), true)
-    if (timeoutMs === undefined) return Effect.runPromise(ended)
-    return Effect.runPromise(Effect.raceFirst(ended, Effect.as(Effect.sleep(timeoutMs), false)))
+    if (timeoutMs === undefined) return this.#run(ended)
+    return this.#run(Effect.raceFirst(ended, Effect.as(Effect.sleep(timeoutMs), false)))
   }
 
   processAllAvailable(): Promise<void> {
     const halted = Effect.flatMap(Deferred.await(this.#halted), () =>
       Effect.fail(new KeyfoldError("unsupported-operation", `the query ${this.name} has stopped: start it again`))
     )
-    return Effect.runPromise(Effect.raceFirst(halted, this.#program.processAll()))
+    return this.#run(Effect.raceFirst(halted, this.#program.processAll()))
   }
 
   async stop(): Promise<void> {
     if (this.#state === "running") {
       this.#move("stopping")
       // Interrupts waits only: turns are uninterruptible.
-      if (this.#fiber !== undefined) await Effect.runPromise(Fiber.interrupt(this.#fiber))
+      if (this.#fiber !== undefined) await this.#run(Fiber.interrupt(this.#fiber))
     }
-    await Effect.runPromise(Effect.exit(Deferred.await(this.#ended)))
+    await this.#run(Effect.exit(Deferred.await(this.#ended)))
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -172,6 +176,10 @@ export class RunningQuery implements Query {
   }
 
   // ---- inside
+
+  #run<A, E>(effect: Effect.Effect<A, E>): Promise<A> {
+    return Effect.runPromiseWith(this.#program.services)(effect)
+  }
 
   readonly #end = Effect.fnUntraced(function* (this: RunningQuery, exit: Exit.Exit<void, KeyfoldError>) {
     const error = failureOf(exit)

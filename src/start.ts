@@ -57,7 +57,7 @@ export const startQuery = Effect.fnUntraced(function* (job: Job, options: StartO
   const exit = yield* Effect.exit(launched)
   if (Exit.isFailure(exit)) yield* Scope.close(scope, exit)
   const program = yield* exit
-  return new RunningQuery({ ...program, scope }).launch()
+  return new RunningQuery({ ...program, scope, services: yield* Effect.context<never>() }).launch()
 })
 
 interface Settings {

@@ -54,6 +54,11 @@ export const makeRedisOwnership = Effect.fnUntraced(function* (link: RedisLink, 
       Effect.suspend(() => {
         const tenure = tenures.find(owner)
         return tenure?.owner.token === owner.token ? tenure.lost : Effect.void
+      }),
+    confirm: (owner) =>
+      Effect.suspend(() => {
+        const tenure = tenures.find(owner)
+        return tenure?.owner.token === owner.token ? tenure.witness() : Effect.fail(held(owner, "it was given up"))
       })
   } satisfies Ownership["Service"]
 })

@@ -10,7 +10,12 @@ import type { Ownership } from "./ownership.ts"
 
 export const makeStoredOwnership = (store: Store): Ownership["Service"] => ({
   acquire: (id) => Effect.acquireRelease(takeOver(store, id), (owner) => unclaim(store, owner)),
-  lost: () => Effect.never
+  lost: () => Effect.never,
+  confirm: (owner) =>
+    Effect.flatMap(
+      store.read(() => store.journals.find(owner)?.state().epoch),
+      (epoch) => (epoch === owner.epoch ? Effect.void : Effect.fail(replaced(owner)))
+    )
 })
 
 const takeOver = Effect.fnUntraced(function* (store: Store, id: JournalId): Effect.fn.Return<JournalOwner, KeyfoldError> {
@@ -27,6 +32,9 @@ const claim = (store: Store, name: string): Effect.Effect<void, KeyfoldError> =>
   })
 
 const unclaim = (store: Store, id: JournalId): Effect.Effect<void> => Effect.sync(() => void store.claims.delete(journalName(id)))
+
+const replaced = (id: JournalId): KeyfoldError =>
+  new KeyfoldError("fenced", `${journalName(id)} has another owner by now: nothing of it is to be trusted here`)
 
 const alreadyOwned = (store: Store, name: string): KeyfoldError =>
   new KeyfoldError(

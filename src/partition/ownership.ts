@@ -9,6 +9,7 @@
  *     to run out (P21).
  * L5. `lost` completes when the owner may no longer count on its partition, before another can have acquired it unless this process was
  *     stopped meanwhile; from then on its commits fail with `fenced`, also those that are waiting for an answer (P10, P21).
+ * L6. `confirm` completes when nobody has acquired the journal since, and it has all that its owner knows of; else it fails with `fenced`.
  */
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
@@ -21,5 +22,6 @@ export class Ownership extends Context.Service<
   {
     readonly acquire: (id: JournalId) => Effect.Effect<JournalOwner, KeyfoldError, Scope.Scope>
     readonly lost: (owner: JournalOwner) => Effect.Effect<void>
+    readonly confirm: (owner: JournalOwner) => Effect.Effect<void, KeyfoldError>
   }
 >()("keyfold/Ownership") {}

@@ -22,6 +22,8 @@ export interface Held {
   readonly runner: Runner
   /** Completes when its owner may no longer count on it. */
   readonly lost: Effect.Effect<void>
+  /** Fails with `fenced` when another has it by now. */
+  readonly confirmed: Effect.Effect<void, KeyfoldError>
   /** Fails when its outputs cannot be brought out. */
   readonly failed: Effect.Effect<never, KeyfoldError>
 }
@@ -198,7 +200,7 @@ export class Seat {
     const given = Effect.andThen(ends, Effect.andThen(holding.ended, this.#settle(held)))
     // Whoever uses the runner lets go of it before anything that it stands on is closed.
     yield* Effect.ensuring(
-      given,
+      truly(given, held.confirmed, this.#parts.isPassing),
       Effect.andThen(
         holding.ended,
         Effect.sync(() => this.#let(holding))
@@ -222,6 +224,17 @@ export class Seat {
     if (this.#said !== undefined) this.#parts.member.post(this.#parts.id, { ...this.#said, phase: this.#phase })
   }
 }
+
+/**
+ * To an owner that another has replaced without its knowing, what the other does looks like damage: records trimmed, outputs that its journal
+ * knows nothing of. So before a fault stops the query it is made sure that the partition was ours (P11).
+ */
+export const truly = <A, R>(
+  effect: Effect.Effect<A, KeyfoldError, R>,
+  confirmed: Effect.Effect<void, KeyfoldError>,
+  isPassing: SeatParts["isPassing"]
+): Effect.Effect<A, KeyfoldError, R> =>
+  Effect.catch(effect, (fault) => (isPassing(fault) ? Effect.fail(fault) : Effect.andThen(confirmed, Effect.fail(fault))))
 
 const leaseLost = ({ query, stage, partition }: JournalId): KeyfoldError =>
   new KeyfoldError("fenced", `the lease of ${query}/${stage}/${partition} may have run out: another worker may own it now`)

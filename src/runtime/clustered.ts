@@ -4,14 +4,11 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import type { KeyfoldError } from "../errors.ts"
-import { makeRedisJournal } from "../journal/redis.ts"
 import type { Limits } from "../options.ts"
-import { makeRedisMembership } from "../partition/membership-redis.ts"
-import { makeRedisOwnership } from "../partition/ownership-redis.ts"
 import { makeRuntime, type Ports, type Runtime, type TopicPorts } from "../ports.ts"
 import { makeJetStreamSink, payloadBytesMaxOf } from "../sink/jetstream.ts"
 import { makeJetStreamSource } from "../source/jetstream.ts"
-import { RedisTenures } from "../storage/redis-tenure.ts"
+import { clusteredPorts } from "./clustered-ports.ts"
 import { type ClusteredOptions, type ClusteredSettings, clusteredSettings } from "./clustered-settings.ts"
 import { checkNatsDurability, checkStreamDurability } from "./durability-nats.ts"
 import { connectNats } from "./nats.ts"
@@ -51,25 +48,10 @@ const connectQuery = Effect.fnUntraced(function* (
   settings: ClusteredSettings,
   limits: Limits
 ): Effect.fn.Return<Ports, KeyfoldError, Scope.Scope> {
-  const { leaseMs } = settings
-  const ports = yield* connectTopics(settings)
+  const topics = yield* connectTopics(settings)
   const link = yield* openRedisLink(settings.redis, settings.demand)
-  const tenures = new RedisTenures()
-  const worker = yield* workerName
-  return {
-    ...ports,
-    ownership: yield* makeRedisOwnership(link, tenures, { worker, leaseMs, prefix: "kf" }),
-    journal: makeRedisJournal(tenures, limits),
-    membership: makeRedisMembership(link, { leaseMs }),
-    messagingSystem: "nats",
-    historyKeptMs: limits.historyKeptMs,
-    foreignStreams: true,
-    isPassing: ({ code }) => passing.has(code)
-  }
+  return yield* clusteredPorts({ topics, link, limits, worker: yield* workerName, leaseMs: settings.leaseMs })
 })
-
-/** Another owner, or a server that is away or full: the partition is taken over again, from the journal (P11). */
-const passing: ReadonlySet<string> = new Set(["fenced", "unreachable", "storage-full"])
 
 /** Another one with every connect: what an earlier life has left is not ours (P1). For people it begins with where it is. */
 const workerName = Effect.map(Effect.all([Random.nextIntBetween(0, 2 ** 32 - 1), Random.nextIntBetween(0, 2 ** 32 - 1)]), (words) =>

@@ -126,6 +126,28 @@ const lawsOfLeases: Readonly<Record<string, Law>> = {
       yield* eventually(other.ownership.acquire(id))
     })
   ),
+  "L6 an owner is confirmed until another has acquired": Effect.fnUntraced(function* (adapter) {
+    const first = yield* Effect.scoped(
+      Effect.gen(function* () {
+        const owner = yield* adapter.ownership.acquire(id)
+        expect(yield* codeOf(adapter.ownership.confirm(owner))).toBe("success")
+        return owner
+      })
+    )
+    const second = yield* adapter.ownership.acquire(id)
+    expect(yield* codeOf(adapter.ownership.confirm(first))).toBe("fenced")
+    expect(yield* codeOf(adapter.ownership.confirm(second))).toBe("success")
+  }),
+  "L6 an owner that was replaced without its knowing is not confirmed": leaseLaws(
+    Effect.fnUntraced(function* (adapter, leases) {
+      const owner = yield* adapter.ownership.acquire(id)
+      leases.cut(true)
+      const other = yield* leases.other
+      yield* eventually(other.ownership.acquire(id))
+      leases.cut(false)
+      expect(yield* codeOf(adapter.ownership.confirm(owner))).toBe("fenced")
+    })
+  ),
   "L4 a process has what it left with a failure at once again": leaseLaws(
     Effect.fnUntraced(function* (adapter) {
       yield* Effect.ignore(Effect.scoped(Effect.andThen(adapter.ownership.acquire(id), Effect.fail("a fault"))))

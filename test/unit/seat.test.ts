@@ -19,6 +19,7 @@ const member = {
 const held: Held = {
   runner: { partition: { settled: () => Effect.void } } as unknown as Runner,
   lost: Effect.never,
+  confirmed: Effect.void,
   failed: Effect.never
 }
 
