@@ -54,6 +54,7 @@ interface MemberParts {
 
 /** A partition from its first news until it is given up and its last words are said. */
 interface Holding {
+  readonly partition: JournalId
   readonly name: string
   news: PartitionNews
   /** The last that Redis has. */
@@ -112,7 +113,7 @@ class RedisMember implements Member {
       holding.news = news
       return
     }
-    this.#held.set(name, { name, news, newsSaid: undefined, isClaimed: false })
+    this.#held.set(name, { partition, name, news, newsSaid: undefined, isClaimed: false })
     this.#parting.delete(name)
     this.#view.forget(partition)
   }
@@ -213,11 +214,15 @@ class RedisMember implements Member {
   }
 
   #answered(answer: Answer): void {
-    for (const [name, holding] of this.#parting) if (holding.newsSaid === holding.news && holding.isClaimed) this.#parting.delete(name)
+    const parted = [...this.#parting.values()].filter((holding) => holding.newsSaid === holding.news && holding.isClaimed)
+    for (const { name } of parted) this.#parting.delete(name)
     // Who has just come, or has lost what it knew, takes nothing for said that was said before.
     const isRetold = answer.isWhole || answer.members.some((member) => member !== this.#id && !this.#view.members.has(member))
     if (isRetold) for (const holding of this.#held.values()) holding.newsSaid = undefined
-    if (this.#view.take(answer, new Set([...this.#held.keys(), ...this.#parting.keys()]))) this.#wake()
+    const isNew = this.#view.take(answer, new Set([...this.#held.keys(), ...this.#parting.keys()]))
+    // Whose they are may only be known now.
+    for (const { partition, news } of parted) this.#view.letGo(partition, { news, fresh: true }, this.#id)
+    if (isNew || parted.length > 0) this.#wake()
     // Redis has forgotten that it is ours.
     if ([...this.#held.keys()].some((name) => this.#view.ownerOf(name) === undefined)) this.#hurry()
   }

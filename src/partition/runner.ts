@@ -82,7 +82,10 @@ export class Runner {
     this.#silentSince = parts.partition.inputs.map(() => undefined)
     this.#askedAtMs = parts.partition.inputs.map(() => Number.NEGATIVE_INFINITY)
     this.#outgoingSilentSince = startedAtMs
-    this.#passed = [{ position: parts.partition.progress.positions[0]?.position ?? 0, atMs: Number.NEGATIVE_INFINITY }]
+    this.#passed = [
+      { position: 0, atMs: Number.NEGATIVE_INFINITY },
+      { position: parts.partition.progress.positions[0]?.position ?? 0, atMs: startedAtMs }
+    ]
   }
 
   get partition(): Partition {
@@ -265,8 +268,8 @@ export class Runner {
   })
 
   /**
-   * A journal that loses its last moments must find what it has to read again. So a row stays until it is old itself and its position was
-   * in the journal long ago: as this owner saw it, or as it found it when it took over.
+   * A journal that loses its last moments must find what it has to read again. So a row stays until it is old itself and this owner saw its
+   * position in the journal long ago, be it that it found it there when it took over.
    */
   readonly #agedPosition = Effect.fnUntraced(function* (this: Runner, position: number, nowMs: number) {
     const { historyKeptMs, source } = this.#parts
