@@ -76,7 +76,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "read"
   ],
   index: [...ground, ...planning, "explain", "ports", "publisher", "query", "read", "start", "telemetry"],
-  testing: [...ground, ...planning, "ports", "topics", "assembly", "activation", "partition", "runtime", "index"],
+  simulation: [...stageGround, ...planning, "ports", "start", "query", "source", "sink", "journal", "partition", "runtime"],
+  testing: [...ground, ...planning, "ports", "topics", "assembly", "activation", "partition", "runtime", "simulation", "index"],
   cli: [...ground, ...planning, "ports", "query", "publisher", "read", "runtime", "index"]
 }
 
@@ -97,7 +98,7 @@ const importFaults = (file: SourceFile): string[] => {
 // ---- third parties
 
 const thirdParties: readonly { readonly name: RegExp; readonly where: RegExp }[] = [
-  { name: /^@nats-io\//, where: /^src\/(source|sink)\/jetstream(-[a-z]+)*\.ts$|^src\/runtime\// },
+  { name: /^@nats-io\//, where: /^src\/(source|sink)\/jetstream(-[a-z]+)*\.ts$|^src\/(runtime|simulation)\// },
   { name: /^ioredis/, where: /redis\.ts$|^src\/runtime\// },
   { name: /^avsc/, where: /^codecs\/avro(\.ts$|\/)|^src\/journal\/entry\.ts$/ },
   { name: /^@opentelemetry\//, where: /^src\/telemetry\// },

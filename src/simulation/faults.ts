@@ -1,0 +1,115 @@
+/** What goes wrong in a simulation, and when: a list, so that a failure can be tried again with less of it. */
+import type { ServerName } from "./cluster.ts"
+import { Dice } from "./dice.ts"
+
+/**
+ * What can go wrong. `worker` is any number: the worker is the one with that remainder among those that are alive.
+ *
+ *   crash        a worker dies, at once or between two of its next messages, and another one comes
+ *   pause        a worker stands still, and goes on as if nothing had been
+ *   join, leave  a worker more, a worker less, in order
+ *   clock        a worker's clock is wrong
+ *   cut          a connection ends; what was under way arrives in part
+ *   partition    a worker's connection swallows everything, and nobody is told
+ *   delay        a worker's messages take long
+ *   restart      a server is killed and started again; nothing that it has answered is lost
+ *   power-loss   Redis loses what it had not synced to disk
+ *   full         Redis takes no writes
+ *   reorder      messages to NATS arrive late, behind others: a change of leaders
+ *   forget-ids   NATS forgets which messages it has seen
+ */
+export type Fault = { readonly atMs: number } & (
+  | { readonly kind: "crash"; readonly worker: number; readonly sends: number; readonly replacedMs: number }
+  | { readonly kind: "pause"; readonly worker: number; readonly forMs: number }
+  | { readonly kind: "join" }
+  | { readonly kind: "leave"; readonly worker: number }
+  | { readonly kind: "clock"; readonly worker: number; readonly byMs: number; readonly forMs: number }
+  | { readonly kind: "cut"; readonly worker: number; readonly server: ServerName }
+  | { readonly kind: "partition"; readonly worker: number; readonly server: ServerName; readonly forMs: number }
+  | { readonly kind: "delay"; readonly worker: number; readonly server: ServerName; readonly toMs: number; readonly forMs: number }
+  | { readonly kind: "restart"; readonly server: ServerName; readonly forMs: number; readonly startsMs: number }
+  | { readonly kind: "power-loss"; readonly forMs: number }
+  | { readonly kind: "full"; readonly forMs: number }
+  | { readonly kind: "reorder"; readonly part: number; readonly forMs: number }
+  | { readonly kind: "forget-ids" }
+)
+
+export type FaultKind = Fault["kind"]
+
+export interface FaultOptions {
+  /** Until when faults begin, milliseconds from the start. */
+  readonly untilMs: number
+  readonly leaseMs: number
+  /** What may go wrong; default all of it but `power-loss`, which only durability `machine` survives without a loud stop. */
+  readonly kinds?: readonly FaultKind[]
+}
+
+export const faultKinds: readonly FaultKind[] = [
+  "crash",
+  "pause",
+  "join",
+  "leave",
+  "clock",
+  "cut",
+  "partition",
+  "delay",
+  "restart",
+  "power-loss",
+  "full",
+  "reorder",
+  "forget-ids"
+]
+
+/**
+ * Faults of one seed. Each seed has some kinds only, so that what one kind does is not always hidden behind another ("swarm testing", Groce
+ * et al., ISSTA 2012).
+ */
+export const faultsOf = (seed: number, { untilMs, leaseMs, kinds = faultKinds }: FaultOptions): readonly Fault[] => {
+  const dice = new Dice(seed, 1_000_003)
+  const some = kinds.filter(() => dice.chance(0.4))
+  if (some.length === 0) return []
+  const count = dice.whole(1, 12)
+  const faults = Array.from({ length: count }, () => faultOf(dice.pick(some), dice, { untilMs, leaseMs }))
+  return faults.sort((one, other) => one.atMs - other.atMs)
+}
+
+const faultOf = (kind: FaultKind, dice: Dice, { untilMs, leaseMs }: { readonly untilMs: number; readonly leaseMs: number }): Fault => {
+  const at = { atMs: dice.whole(0, untilMs) }
+  const worker = dice.whole(0, 11)
+  const server = dice.pick(["nats", "redis"] as const)
+  const forMs = Math.floor(leaseMs * dice.pick([0.1, 0.5, 1.1, 2.5]) * (0.5 + dice.fraction()))
+  switch (kind) {
+    case "crash":
+      return { ...at, kind, worker, sends: dice.whole(0, 60), replacedMs: dice.whole(10, 2 * leaseMs) }
+    case "pause":
+      return { ...at, kind, worker, forMs }
+    case "join":
+      return { ...at, kind }
+    case "leave":
+      return { ...at, kind, worker }
+    case "clock":
+      return { ...at, kind, worker, byMs: dice.pick([1, -1]) * dice.whole(1, dice.chance(0.8) ? 450 : 5_000), forMs }
+    case "cut":
+      return { ...at, kind, worker, server }
+    case "partition":
+      return { ...at, kind, worker, server, forMs }
+    case "delay":
+      return { ...at, kind, worker, server, toMs: dice.pick([10, 100, 1_000, 3_000]), forMs }
+    case "restart":
+      return { ...at, kind, server, forMs, startsMs: dice.whole(0, 400) }
+    case "power-loss":
+      return { ...at, kind, forMs }
+    case "full":
+      return { ...at, kind, forMs }
+    case "reorder":
+      return { ...at, kind, part: dice.pick([0.05, 0.3, 1]), forMs }
+    case "forget-ids":
+      return { ...at, kind }
+  }
+}
+
+/** For people, one line. */
+export const faultText = ({ atMs, kind, ...more }: Fault): string =>
+  `${atMs} ms: ${kind}${Object.entries(more)
+    .map(([name, value]) => ` ${name} ${value}`)
+    .join("")}`

@@ -1,0 +1,124 @@
+/** Lets faults happen to a simulated cluster, and what is wrong for a while be right again. */
+import type { Machine, SimulatedCluster } from "./cluster.ts"
+import type { Fault, FaultKind } from "./faults.ts"
+
+/** Whoever has workers come and go. */
+export interface Crew {
+  readonly join: () => void
+  /** In order; answers false when it cannot. */
+  readonly leave: (machine: Machine) => boolean
+}
+
+type FaultOf<Kind extends FaultKind> = Fault & { readonly kind: Kind }
+
+/** Whoever has not left by then is gone anyway. */
+const leaveMsMax = 30_000
+
+type Undo = () => void
+
+export class Mischief {
+  readonly #cluster: SimulatedCluster
+  readonly #crew: Crew
+  readonly #counts = new Map<FaultKind, number>()
+  #endMs = 0
+
+  constructor(cluster: SimulatedCluster, crew: Crew) {
+    this.#cluster = cluster
+    this.#crew = crew
+  }
+
+  /** When all that is wrong is right again. */
+  get endMs(): number {
+    return this.#endMs
+  }
+
+  /** How many of each kind have met somebody. */
+  get counts(): Readonly<Partial<Record<FaultKind, number>>> {
+    return Object.fromEntries(this.#counts)
+  }
+
+  commit(fault: Fault): void {
+    const { machines, world } = this.#cluster
+    const machine = "worker" in fault ? machines[fault.worker % machines.length] : undefined
+    if ("worker" in fault && machine === undefined) return
+    this.#counts.set(fault.kind, (this.#counts.get(fault.kind) ?? 0) + 1)
+    world.history.add(machine?.process.name ?? "all", `suffers ${fault.kind}`)
+    const undo = this.#begin(fault, machine as Machine)
+    if (undo !== undefined && "forMs" in fault) this.#later(fault.forMs, undo)
+  }
+
+  #begin(fault: Fault, machine: Machine): Undo | undefined {
+    const { nats, redis } = this.#cluster
+    switch (fault.kind) {
+      case "crash":
+        return this.#crash(machine, fault)
+      case "pause":
+        machine.process.pause()
+        return () => machine.process.resume()
+      case "join":
+        this.#crew.join()
+        return undefined
+      case "leave":
+        if (this.#crew.leave(machine)) this.#later(leaveMsMax, () => machine.process.kill())
+        return undefined
+      case "clock":
+        return set(machine.process, "skewMs", fault.byMs, 0)
+      case "cut":
+        machine.weather[fault.server].cut()
+        return undefined
+      case "partition":
+        return set(machine.weather[fault.server], "isDeaf", true, false)
+      case "delay":
+        return set(machine.weather[fault.server], "slowestMs", fault.toMs, 0)
+      case "restart":
+        return this.#restart(fault)
+      case "power-loss":
+        return this.#losePower()
+      case "full":
+        return set(redis, "isFull", true, false)
+      case "reorder":
+        return set(nats, "straggling", fault.part, 0)
+      case "forget-ids":
+        for (const stream of nats.streams) stream.forgetIds()
+        return undefined
+    }
+  }
+
+  #crash({ process }: Machine, { sends, replacedMs }: FaultOf<"crash">): undefined {
+    if (sends === 0) process.kill()
+    else process.killAfterSends(sends)
+    this.#later(replacedMs, this.#crew.join)
+  }
+
+  #restart({ server, startsMs }: FaultOf<"restart">): Undo {
+    const { nats } = this.#cluster
+    this.#cluster.takeDown(server)
+    return () => {
+      this.#cluster.bringUp(server)
+      if (server === "redis") return
+      nats.isStarting = true
+      this.#later(startsMs, () => {
+        nats.isStarting = false
+      })
+    }
+  }
+
+  #losePower(): Undo {
+    this.#cluster.takeDown("redis")
+    this.#cluster.world.history.add("redis", `loses ${this.#cluster.redis.losePower()} scripts`)
+    return () => this.#cluster.bringUp("redis")
+  }
+
+  #later(ms: number, act: () => void): void {
+    const { world } = this.#cluster
+    this.#endMs = Math.max(this.#endMs, world.nowMs + ms)
+    world.after(ms, act)
+  }
+}
+
+const set = <T, Name extends keyof T>(of: T, name: Name, wrong: T[Name], right: T[Name]): Undo => {
+  of[name] = wrong
+  return () => {
+    of[name] = right
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * `npm run sim -- [--seed N] [--seeds COUNT] [--steps M] [--workload NAME] [--faults kind,kind] [--trace]`: runs seeds one after the other, from
+ * N on (default 1, one seed), or as many as it takes for M steps. A seed that fails is run again with fewer and fewer faults, and then
+ * printed: what it needs to fail, and what happened last. The same seed is the same history, bit by bit.
+ */
+import { parseArgs } from "node:util"
+import { type FaultKind, faultKinds, faultText } from "../../src/simulation/faults.ts"
+import { runSeed, type SeedOptions, type SeedResult, shrink } from "./seeds.ts"
+import { workloads } from "./workloads.ts"
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: "string", default: "1" },
+    seeds: { type: "string" },
+    steps: { type: "string" },
+    workload: { type: "string" },
+    faults: { type: "string" },
+    trace: { type: "boolean", default: false }
+  }
+})
+
+const whole = (name: string, text: string): number => {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value) || value < 0) refuse(`--${name} must be a whole number, got ${text}`)
+  return value
+}
+
+const refuse = (message: string): never => {
+  console.error(message)
+  process.exit(2)
+}
+
+const first = whole("seed", values.seed)
+const stepsMin = values.steps === undefined ? 0 : whole("steps", values.steps)
+const seedsMax = values.seeds === undefined ? (stepsMin > 0 ? Number.POSITIVE_INFINITY : 1) : whole("seeds", values.seeds)
+const kinds = values.faults?.split(",") as readonly FaultKind[] | undefined
+for (const kind of kinds ?? []) if (!faultKinds.includes(kind)) refuse(`--faults: there is no ${kind}; there are ${faultKinds.join(", ")}`)
+if (values.workload !== undefined && !(values.workload in workloads)) {
+  refuse(`--workload: there is no ${values.workload}; there are ${Object.keys(workloads).join(", ")}`)
+}
+
+const linesShown = 60
+
+const tell = async (result: SeedResult, options: SeedOptions): Promise<void> => {
+  console.log(`\nseed ${result.seed} (${result.workload}) FAILS: ${result.failure}`)
+  const least = await shrink(result, options)
+  console.log(`with these of its ${result.faults.length} faults, it says: ${least.failure}`)
+  for (const fault of least.faults) console.log(`  ${faultText(fault)}`)
+  console.log(`what happened last (digest ${least.trial.cluster.world.history.digest}):`)
+  for (const line of least.trial.cluster.world.history.last(linesShown)) console.log(`  ${line}`)
+}
+
+const begin = performance.now()
+const met = new Map<string, number>()
+let steps = 0
+let seeds = 0
+const failed: number[] = []
+for (let seed = first; seeds < seedsMax && (stepsMin === 0 || steps < stepsMin); seed++) {
+  const options: SeedOptions = { seed, kinds, workload: values.workload, ...(values.trace && { listener: (line) => console.log(line) }) }
+  const result = await runSeed(options)
+  const { world } = result.trial.cluster
+  seeds += 1
+  steps += world.steps
+  for (const [kind, count] of Object.entries(result.trial.met)) met.set(kind, (met.get(kind) ?? 0) + count)
+  if (result.failure !== undefined) {
+    failed.push(seed)
+    await tell(result, options)
+  } else if (seedsMax === 1)
+    console.log(`seed ${seed} (${result.workload}): all is well; ${result.faults.length} faults, digest ${world.history.digest}`)
+}
+const seconds = (performance.now() - begin) / 1_000
+const faults = [...met].map(([kind, count]) => `${kind} ${count}`).join(", ")
+console.log(
+  `${seeds} seeds from ${first} on, ${steps} steps in ${seconds.toFixed(1)} s: ${(seeds / seconds).toFixed(1)} seeds/s, ${Math.round(steps / seconds)} steps/s`
+)
+console.log(`faults: ${faults || "none"}`)
+console.log(failed.length === 0 ? "all seeds hold" : `FAILED: seeds ${failed.join(", ")}`)
+process.exitCode = failed.length === 0 ? 0 : 1

@@ -1,0 +1,62 @@
+/** One seed of the simulator: which job, which events, which faults, and what came of it. */
+import { Dice } from "../../src/simulation/dice.ts"
+import { type Fault, type FaultKind, faultKinds, faultsOf } from "../../src/simulation/faults.ts"
+import { runTrial, type Trial, type TrialOptions } from "../../src/simulation/trial.ts"
+import { workloads } from "./workloads.ts"
+
+export interface SeedOptions {
+  readonly seed: number
+  /** Only these kinds of faults. */
+  readonly kinds?: readonly FaultKind[] | undefined
+  /** In the place of those that the seed has. */
+  readonly faults?: readonly Fault[] | undefined
+  readonly workload?: string | undefined
+  readonly listener?: ((line: string) => void) | undefined
+}
+
+export interface SeedResult {
+  readonly seed: number
+  readonly workload: string
+  readonly faults: readonly Fault[]
+  readonly trial: Trial
+  readonly failure: string | undefined
+}
+
+const names = Object.keys(workloads)
+
+export const runSeed = async ({ seed, kinds = faultKinds, listener, ...options }: SeedOptions): Promise<SeedResult> => {
+  const dice = new Dice(seed, 2_000_003)
+  const picked = dice.pick(names)
+  const workload = options.workload ?? picked
+  const work = (workloads[workload] as (typeof workloads)[string])(new Dice(seed, 3_000_017))
+  const isLasting = dice.chance(0.5)
+  const leaseMs = dice.pick([1_000, 2_000])
+  const untilMs = (work.events.at(-1)?.atMs ?? 0) + 1_000
+  // What Redis had not synced to disk is lost for good without durability `machine`: there P4 stops the query loudly.
+  const survived = kinds.filter((kind) => kind !== "power-loss" || isLasting)
+  const faults = options.faults ?? faultsOf(seed, { untilMs, leaseMs, kinds: survived })
+  const trialOptions: TrialOptions = {
+    ...{ seed, job: work.job, events: work.events, restMs: work.restMs, faults, leaseMs, isLasting },
+    workers: dice.whole(1, 3),
+    limits: {
+      checkpointEveryMs: dice.pick([200, 1_000]),
+      historyKeptMs: dice.pick([500, 5_000]),
+      turnEventsMax: dice.pick([2, 16, 4_096]),
+      residentKeysMax: dice.pick([3, 100_000])
+    },
+    ...(listener !== undefined && { listener })
+  }
+  const trial = await runTrial(trialOptions)
+  return { seed, workload, faults, trial, failure: trial.failure ?? work.judge(trial.cluster) }
+}
+
+/** The fewest faults of a seed with which it still fails: each that is not needed is left out, the last first. */
+export const shrink = async (result: SeedResult, options: SeedOptions): Promise<SeedResult> => {
+  let least = result
+  for (let index = result.faults.length - 1; index >= 0; index--) {
+    const without = least.faults.filter((fault) => fault !== result.faults[index])
+    const tried = await runSeed({ ...options, seed: result.seed, faults: without, listener: undefined })
+    if (tried.failure !== undefined) least = tried
+  }
+  return least
+}

@@ -1,0 +1,244 @@
+/**
+ * The jobs that the simulator runs, each with events of a seed and a plain sequential model that says what must come out, and in which order
+ * per key. Functions that are called at a wrong time, with a wrong state or in a wrong order say so in `fouls`.
+ */
+import { type Job, job, topic } from "keyfold"
+import { sessionize } from "keyfold/actors/sessionize"
+import { json } from "keyfold/codecs/json"
+import { definitionOf, type TopicDefinition } from "../../src/model/topic.ts"
+import type { SimulatedCluster } from "../../src/simulation/cluster.ts"
+import type { Dice } from "../../src/simulation/dice.ts"
+import { eventOf, valuesIn } from "../../src/simulation/outputs.ts"
+import type { TrialEvent } from "../../src/simulation/trial.ts"
+import { trueSessions } from "../reference/sessions.ts"
+
+/** One job with one seed's events. */
+export interface Work {
+  readonly job: Job
+  readonly events: readonly TrialEvent[]
+  /** How long clocks go on after everything was read, milliseconds. */
+  readonly restMs: number
+  /** What is wrong with what came out; undefined when nothing is. */
+  readonly judge: (cluster: SimulatedCluster) => string | undefined
+}
+
+export const workloads: Readonly<Record<string, (dice: Dice) => Work>> = {
+  counting: (dice) => counting(dice),
+  "sessions in two hops": (dice) => sessionsInTwoHops(dice),
+  reminders: (dice) => reminders(dice)
+}
+
+const eventsMax = 80
+const eventMsEvery = 80
+
+const times = <T>(count: number, make: (index: number) => T): T[] => Array.from({ length: count }, (_, index) => make(index))
+
+const countOf = (dice: Dice): number => dice.whole(5, eventsMax)
+
+const defined = (declared: unknown): TopicDefinition => definitionOf(declared) as TopicDefinition
+
+// ---- every event one result: order per key, and each state once
+
+interface Payment {
+  readonly card: string
+  readonly number: number
+}
+
+interface Count extends Payment {
+  readonly count: number
+}
+
+const counting = (dice: Dice): Work => {
+  const payments = topic("payments", { codec: json<Payment>(), key: ({ card }) => card, partitions: 3 })
+  const counts = topic("counts", { codec: json<Count>(), key: ({ card }) => card, partitions: 2 })
+  const counted = job("counting")
+    .from(payments)
+    .groupByKey()
+    .flatMapGroupsWithState({ state: json<number>() }, function* (card, found, state) {
+      let count = state.getOption() ?? 0
+      for (const { number } of found) yield { card, number, count: ++count }
+      // A key that is removed leaves nothing behind, and begins again.
+      if (count >= 12) state.remove()
+      else state.update(count)
+    })
+    .to(counts)
+  const sent = times(countOf(dice), (number): Payment => ({ card: `card ${dice.whole(0, 6)}`, number }))
+  return {
+    job: counted,
+    events: sent.map((payment, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(payments), 3, payment) })),
+    restMs: 0,
+    judge: (cluster) => {
+      const found = valuesIn(cluster, defined(counts)) as readonly Count[]
+      return judgeByKey(sent, found)
+    }
+  }
+}
+
+/** A count may go beyond 12 when one call took several: it depends on the cuts when a key begins again, but never on anything else. */
+const judgeByKey = (sent: readonly Payment[], found: readonly Count[]): string | undefined => {
+  const last = new Map<string, number>()
+  const numbers = new Map<string, number[]>()
+  for (const { card, number, count } of found) {
+    const before = last.get(card) ?? 0
+    if (count !== before + 1 && !(count === 1 && before >= 12)) return `${card} is counted ${count} behind ${before}`
+    last.set(card, count)
+    numbers.set(card, [...(numbers.get(card) ?? []), number])
+  }
+  for (const card of new Set(sent.map((payment) => payment.card))) {
+    const expected = sent.filter((payment) => payment.card === card).map(({ number }) => number)
+    const got = numbers.get(card) ?? []
+    if (String(got) !== String(expected)) return `${card} has results of ${got}, its events are ${expected}`
+  }
+  return found.length === sent.length ? undefined : `${found.length} results of ${sent.length} events`
+}
+
+// ---- event time through two shuffles
+
+interface Request {
+  readonly reader: string
+  readonly at: number
+}
+
+interface Numbered {
+  readonly group: string
+  readonly number: number
+  readonly line: string
+}
+
+const gapMs = 60_000
+
+const sessionsInTwoHops = (dice: Dice): Work => {
+  const fouls: string[] = []
+  const requests = topic("requests", { codec: json<Request>(), key: ({ reader }) => reader, partitions: 3 })
+  const numbered = topic("numbered", { codec: json<Numbered>(), key: ({ group }) => group, partitions: 2 })
+  const numbering = job("sessions")
+    .from(requests)
+    .withWatermark(({ at }) => at, "30 seconds")
+    .groupByKey(({ reader }): string => `reader ${reader}`)
+    .actor(sessionize<string, Request>({ gap: gapMs, eventTime: ({ at }) => at }))
+    .groupByKey(({ key }) => key.slice(0, 8))
+    .flatMapGroupsWithState(
+      { name: "number", state: json<readonly [number: number, watermarkMs: number]>() },
+      function* (group, found, state) {
+        const [before, watermarkMs] = state.getOption() ?? [0, 0]
+        if (state.getCurrentWatermarkMs() < watermarkMs) fouls.push(`the watermark of ${group} goes back from ${watermarkMs}`)
+        let number = before
+        for (const { key, start, end, count } of found) yield { group, number: ++number, line: `${key} ${start} ${end} ${count}` }
+        state.update([number, state.getCurrentWatermarkMs()])
+      }
+    )
+    .to(numbered)
+  const beginMs = 1_700_000_000_000
+  const pauseMs = dice.pick([5_000, 20_000, 45_000])
+  const sent = times(
+    countOf(dice),
+    (index): Request => ({ reader: `${dice.whole(0, 1)}${dice.whole(0, 3)}`, at: beginMs + index * pauseMs - dice.whole(0, 25_000) })
+  )
+  return {
+    job: numbering,
+    events: sent.map((request, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(requests), 3, request) })),
+    restMs: 0,
+    judge: (cluster) => {
+      const expected = trueSessions(sent.map(({ reader, at }) => ({ key: `reader ${reader}`, at, gapMs }))).map(
+        ({ key, start, end, count }) => `${key} ${start} ${end} ${count}`
+      )
+      const found = valuesIn(cluster, defined(numbered)) as readonly Numbered[]
+      return (
+        fouls[0] ??
+        judgeNumbers(found) ??
+        differenceOf(
+          found.map(({ line }) => line),
+          expected
+        )
+      )
+    }
+  }
+}
+
+/** In the order of the stream a group's numbers are 1, 2, 3 and so on. */
+const judgeNumbers = (found: readonly Numbered[]): string | undefined => {
+  const last = new Map<string, number>()
+  for (const { group, number } of found) {
+    const before = last.get(group) ?? 0
+    if (number !== before + 1) return `${group} has number ${number} behind ${before}`
+    last.set(group, number)
+  }
+  return undefined
+}
+
+export const differenceOf = (found: readonly string[], expected: readonly string[]): string | undefined => {
+  const sorted = [found.toSorted(), expected.toSorted()].map((lines) => lines.join("\n"))
+  if (sorted[0] === sorted[1]) return undefined
+  const left = [...found]
+  const missing = expected.filter((line) => {
+    const index = left.indexOf(line)
+    if (index >= 0) left.splice(index, 1)
+    return index < 0
+  })
+  return `missing: ${missing.slice(0, 3).join("; ") || "nothing"}, too much: ${left.slice(0, 3).join("; ") || "nothing"}`
+}
+
+// ---- processing time: each reminder once, and not early
+
+interface Visit {
+  readonly visitor: string
+  readonly number: number
+}
+
+interface Reminder {
+  readonly visitor: string
+  readonly numbers: readonly number[]
+}
+
+interface Waiting {
+  readonly numbers: readonly number[]
+  readonly dueMs: number
+}
+
+const remindMs = 700
+
+const reminders = (dice: Dice): Work => {
+  const fouls: string[] = []
+  const visits = topic("visits", { codec: json<Visit>(), key: ({ visitor }) => visitor, partitions: 2 })
+  const sentOut = topic("reminders", { codec: json<Reminder>(), key: ({ visitor }) => visitor, partitions: 2 })
+  const reminding = job("reminding")
+    .from(visits)
+    .groupByKey()
+    .flatMapGroupsWithState({ state: json<Waiting>(), timeout: "processing-time" }, function* (visitor, found, state) {
+      const nowMs = state.getCurrentProcessingTimeMs()
+      const waiting = state.getOption()
+      if (state.hasTimedOut) {
+        if (waiting === undefined) fouls.push(`a timeout of ${visitor} without what it was armed for`)
+        else if (nowMs <= waiting.dueMs) fouls.push(`a timeout of ${visitor} at ${nowMs}, due at ${waiting.dueMs}`)
+        yield { visitor, numbers: waiting?.numbers ?? [] }
+        state.remove()
+        return
+      }
+      const numbers = [...(waiting?.numbers ?? []), ...found.map(({ number }) => number)]
+      state.update({ numbers, dueMs: nowMs + remindMs })
+      state.setTimeoutDuration(remindMs)
+    })
+    .to(sentOut)
+  const sent = times(countOf(dice), (number): Visit => ({ visitor: `visitor ${dice.whole(0, 5)}`, number }))
+  return {
+    job: reminding,
+    events: sent.map((visit, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(visits), 2, visit) })),
+    restMs: 4 * remindMs,
+    judge: (cluster) => {
+      const found = valuesIn(cluster, defined(sentOut)) as readonly Reminder[]
+      const lines = found.flatMap(({ visitor, numbers }) => numbers.map((number) => `${visitor} ${number}`))
+      const inOrder = (visitor: string): string[] => lines.filter((line) => line.startsWith(`${visitor} `))
+      for (const visitor of new Set(sent.map((visit) => visit.visitor))) {
+        const expected = sent.filter((visit) => visit.visitor === visitor).map(({ number }) => `${visitor} ${number}`)
+        if (String(inOrder(visitor)) !== String(expected)) return `reminders of ${inOrder(visitor)}, its visits are ${expected}`
+      }
+      return (
+        fouls[0] ??
+        differenceOf(
+          lines,
+          sent.map(({ visitor, number }) => `${visitor} ${number}`)
+        )
+      )
+    }
+  }
+}
