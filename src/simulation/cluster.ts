@@ -1,4 +1,6 @@
 /** Simulated servers, and workers that run the real adapters, journal, ownership and partitions over connections to them. */
+
+import type { NatsConnection } from "@nats-io/transport-node"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { KeyfoldError } from "../errors.ts"
@@ -6,6 +8,7 @@ import { makeRuntime, type Runtime, type TopicPorts } from "../ports.ts"
 import { clusteredPorts } from "../runtime/clustered-ports.ts"
 import { makeJetStreamSink, payloadBytesMaxOf } from "../sink/jetstream.ts"
 import { makeJetStreamSource } from "../source/jetstream.ts"
+import type { RedisLink } from "../storage/redis-link.ts"
 import { Weather } from "./line.ts"
 import { SimulatedNatsClient } from "./nats-client.ts"
 import { NatsServer } from "./nats-server.ts"
@@ -21,6 +24,9 @@ export interface Machine {
   readonly process: SimulatedProcess
   readonly weather: Readonly<Record<ServerName, Weather>>
   readonly runtime: Runtime
+  /** Its connections, closed with the scope. */
+  readonly nats: Effect.Effect<NatsConnection, never, Scope.Scope>
+  readonly redis: Effect.Effect<RedisLink, never, Scope.Scope>
 }
 
 export interface ClusterOptions {
@@ -54,7 +60,21 @@ export class SimulatedCluster {
     const process = new SimulatedProcess(this.world, `worker-${count}`, count)
     const weather = { nats: new Weather(), redis: new Weather() }
     for (const server of this.#down) weather[server].isDown = true
-    const machine: Machine = { process, weather, runtime: this.#runtime(process, weather) }
+    const nats = Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => new SimulatedNatsClient(process, this.nats, weather.nats)),
+        (client) => Effect.promise(() => client.close())
+      ),
+      (client) => client.connection
+    )
+    const redis = Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => new SimulatedRedisClient(process, this.redis, weather.redis)),
+        (client) => Effect.sync(() => client.close())
+      ),
+      (client) => client.link(this.#options.isLasting)
+    )
+    const machine: Machine = { process, weather, nats, redis, runtime: this.#runtime({ process, nats, redis }) }
     this.#machines.push(machine)
     return machine
   }
@@ -96,37 +116,25 @@ export class SimulatedCluster {
     for (const { weather } of this.#machines) act(weather[server])
   }
 
-  #runtime(process: SimulatedProcess, weather: Machine["weather"]): Runtime {
-    const { leaseMs, isLasting } = this.#options
-    const topics = this.#topics(process, weather.nats)
+  #runtime({ process, nats, redis }: Pick<Machine, "process" | "nats" | "redis">): Runtime {
+    const { leaseMs } = this.#options
+    const topics = topicsOver(nats)
     return makeRuntime(`simulated(seed ${this.world.seed})`, {
-      query: (limits) =>
-        Effect.gen({ self: this }, function* () {
-          const client = new SimulatedRedisClient(process, this.redis, weather.redis)
-          yield* Effect.addFinalizer(() => Effect.sync(() => client.close()))
-          return yield* clusteredPorts({
-            topics: yield* topics,
-            link: client.link(isLasting),
-            limits,
-            worker: process.name,
-            leaseMs
-          })
-        }),
+      query: Effect.fnUntraced(function* (limits) {
+        const parts = { topics: yield* topics, link: yield* redis, limits, worker: process.name, leaseMs }
+        return yield* clusteredPorts(parts)
+      }),
       client: topics
     })
   }
-
-  #topics(process: SimulatedProcess, weather: Weather): Effect.Effect<TopicPorts, KeyfoldError, Scope.Scope> {
-    return Effect.gen({ self: this }, function* () {
-      const { connection } = yield* Effect.acquireRelease(
-        Effect.sync(() => new SimulatedNatsClient(process, this.nats, weather)),
-        (client) => Effect.promise(() => client.close())
-      )
-      return {
-        source: yield* makeJetStreamSource(connection, { replicas: 1 }),
-        sink: yield* makeJetStreamSink(connection),
-        payloadBytesMax: payloadBytesMaxOf(connection)
-      }
-    })
-  }
 }
+
+const topicsOver = (nats: Machine["nats"]): Effect.Effect<TopicPorts, KeyfoldError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const connection = yield* nats
+    return {
+      source: yield* makeJetStreamSource(connection, { replicas: 1 }),
+      sink: yield* makeJetStreamSink(connection),
+      payloadBytesMax: payloadBytesMaxOf(connection)
+    }
+  })

@@ -17,6 +17,9 @@ import { Dice } from "./dice.ts"
  *   full         Redis takes no writes
  *   reorder      messages to NATS arrive late, behind others: a change of leaders
  *   forget-ids   NATS forgets which messages it has seen
+ *   copy         NATS stores messages between stages twice, as clusters before 2.9.21 sometimes did
+ *   purge        an input loses all that it holds           } whoever has not read it yet must say so
+ *   recreate     an input is deleted and created again      }
  */
 export type Fault = { readonly atMs: number } & (
   | { readonly kind: "crash"; readonly worker: number; readonly sends: number; readonly replacedMs: number }
@@ -32,6 +35,9 @@ export type Fault = { readonly atMs: number } & (
   | { readonly kind: "full"; readonly forMs: number }
   | { readonly kind: "reorder"; readonly part: number; readonly forMs: number }
   | { readonly kind: "forget-ids" }
+  | { readonly kind: "copy"; readonly part: number; readonly forMs: number }
+  | { readonly kind: "purge"; readonly input: number }
+  | { readonly kind: "recreate"; readonly input: number }
 )
 
 export type FaultKind = Fault["kind"]
@@ -57,8 +63,12 @@ export const faultKinds: readonly FaultKind[] = [
   "power-loss",
   "full",
   "reorder",
-  "forget-ids"
+  "forget-ids",
+  "copy"
 ]
+
+/** What loses events for good, so that a query may, or must, stop with `source-gap`. */
+export const lossyKinds: readonly FaultKind[] = ["purge", "recreate"]
 
 /**
  * Faults of one seed. Each seed has some kinds only, so that what one kind does is not always hidden behind another ("swarm testing", Groce
@@ -105,6 +115,12 @@ const faultOf = (kind: FaultKind, dice: Dice, { untilMs, leaseMs }: { readonly u
       return { ...at, kind, part: dice.pick([0.05, 0.3, 1]), forMs }
     case "forget-ids":
       return { ...at, kind }
+    case "copy":
+      return { ...at, kind, part: dice.pick([0.1, 0.5]), forMs }
+    case "purge":
+      return { ...at, kind, input: dice.whole(0, 11) }
+    case "recreate":
+      return { ...at, kind, input: dice.whole(0, 11) }
   }
 }
 

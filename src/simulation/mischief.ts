@@ -2,8 +2,10 @@
 import type { Machine, SimulatedCluster } from "./cluster.ts"
 import type { Fault, FaultKind } from "./faults.ts"
 
-/** Whoever has workers come and go. */
+/** Whoever has workers and events come and go. */
 export interface Crew {
+  /** The streams that events come from. */
+  readonly inputs: readonly string[]
   readonly join: () => void
   /** In order; answers false when it cannot. */
   readonly leave: (machine: Machine) => boolean
@@ -80,6 +82,14 @@ export class Mischief {
         return set(nats, "straggling", fault.part, 0)
       case "forget-ids":
         for (const stream of nats.streams) stream.forgetIds()
+        return undefined
+      case "copy":
+        return set(nats, "copying", fault.part, 0)
+      case "purge":
+        nats.stream(this.#crew.inputs[fault.input % this.#crew.inputs.length] as string)?.purge()
+        return undefined
+      case "recreate":
+        nats.recreate(this.#crew.inputs[fault.input % this.#crew.inputs.length] as string)
         return undefined
     }
   }

@@ -30,6 +30,8 @@ export class NatsServer {
   isStarting = false
   /** How probable it is that a message comes late, by another way than those before and after it: a change of leaders. */
   straggling = 0
+  /** How probable it is that a message between stages is stored twice. */
+  copying = 0
   #createdNanos = 0n
 
   constructor(world: World) {
@@ -78,6 +80,13 @@ export class NatsServer {
     this.#consumers.deleteAllOf(name)
   }
 
+  recreate(name: string): void {
+    const config = this.#streams.get(name)?.config
+    if (config === undefined) return
+    this.delete(name)
+    this.create(config)
+  }
+
   create(config: StreamConfig): SimulatedStream {
     const nowNanos = this.#nowNanos()
     this.#createdNanos = nowNanos > this.#createdNanos ? nowNanos : this.#createdNanos + 1n
@@ -97,6 +106,10 @@ export class NatsServer {
     const outcome = stream.store(subject, { headers, data }, conditionsIn(headers), this.#nowNanos())
     this.#world.history.add("nats", `${subject} ${outcomeText(outcome)}`)
     if (reply !== undefined) answer(reply, acknowledgement(stream.config.name, outcome))
+    if (outcome.kind === "stored" && this.copying > 0 && isBetweenStages(stream) && this.#world.dice.chance(this.copying)) {
+      this.#world.history.add("nats", `${subject} stored once more`)
+      stream.copy(outcome.message, this.#nowNanos())
+    }
     if (outcome.kind === "stored") this.#consumers.stored(stream)
   }
 
@@ -183,6 +196,8 @@ export class NatsServer {
     return BigInt(Math.floor((this.#world.nowMs + this.skewMs) * 1_000)) * 1_000n
   }
 }
+
+const isBetweenStages = ({ config }: SimulatedStream): boolean => config.name.includes("~")
 
 const answer = (reply: Inbox, body: Answer): void => {
   const delivered: Delivered = { subject: reply.subject, reply: "", headers: new Uint8Array(0), data: Buffer.from(JSON.stringify(body)) }

@@ -39,6 +39,10 @@ export class SimulatedStream {
   /** From 2.11 on the expected sequence is looked at before the message id. */
   readonly #looksAtSequenceFirst: boolean
   #messages: StoredMessage[] = []
+  /** Whether it was made to store something twice. */
+  hasCopies = false
+  /** Whether anything was ever removed. */
+  isPurged = false
   #firstSequence = 0
   #lastSequence = 0
   #lastNanos = 0n
@@ -69,15 +73,15 @@ export class SimulatedStream {
     const isWrong = conditions.lastSequence !== undefined && conditions.lastSequence !== last
     if (isWrong && (duplicate === undefined || this.#looksAtSequenceFirst)) return { kind: "wrong last sequence", sequence: last }
     if (duplicate !== undefined) return { kind: "duplicate", sequence: duplicate }
-    this.#lastSequence += 1
-    if (this.#messages.length === 0) this.#firstSequence = this.#lastSequence
-    // Two messages never have one time.
-    this.#lastNanos = nowNanos > this.#lastNanos ? nowNanos : this.#lastNanos + 1n
-    const message = { sequence: this.#lastSequence, subject, ...parts, storedNanos: this.#lastNanos }
-    this.#messages.push(message)
-    this.#lastOf.set(subject, message.sequence)
+    const message = this.#append({ subject, ...parts }, nowNanos)
     if (conditions.id !== undefined) this.#ids.set(conditions.id, { sequence: message.sequence, nanos: nowNanos })
     return { kind: "stored", message }
+  }
+
+  /** Stores a message that is stored once more. */
+  copy({ subject, headers, data }: StoredMessage, nowNanos: bigint): void {
+    this.hasCopies = true
+    this.#append({ subject, headers, data }, nowNanos)
   }
 
   /** The message at a sequence, or the next one there is. */
@@ -90,14 +94,15 @@ export class SimulatedStream {
     return sequence === undefined ? undefined : this.from(sequence)
   }
 
-  /** Removes what is before a sequence, of one subject or of all. A sequence beyond the end moves the end. */
-  purge(before: number, subject: string | undefined): number {
+  /** Removes what is before a sequence, by default all, of one subject or of all. A sequence beyond the end moves the end. */
+  purge(before = this.#lastSequence + 1, subject?: string): number {
     const count = this.#messages.length
     this.#messages = this.#messages.filter(
       (message) => message.sequence >= before || (subject !== undefined && message.subject !== subject)
     )
     if (subject === undefined && before > this.#lastSequence + 1) this.#lastSequence = before - 1
     this.#firstSequence = this.#messages[0]?.sequence ?? this.#lastSequence + 1
+    this.isPurged = true
     for (const [of, sequence] of this.#lastOf) if (this.from(sequence)?.sequence !== sequence) this.#lastOf.delete(of)
     return count - this.#messages.length
   }
@@ -121,6 +126,17 @@ export class SimulatedStream {
       last_ts: this.#lastNanos === 0n ? neverText : timeText(this.#lastNanos),
       ...(withSubjects && { subjects })
     }
+  }
+
+  #append(parts: Pick<StoredMessage, "subject" | "headers" | "data">, nowNanos: bigint): StoredMessage {
+    this.#lastSequence += 1
+    if (this.#messages.length === 0) this.#firstSequence = this.#lastSequence
+    // Two messages never have one time.
+    this.#lastNanos = nowNanos > this.#lastNanos ? nowNanos : this.#lastNanos + 1n
+    const message = { sequence: this.#lastSequence, ...parts, storedNanos: this.#lastNanos }
+    this.#messages.push(message)
+    this.#lastOf.set(parts.subject, message.sequence)
+    return message
   }
 
   #duplicateOf(id: string | undefined, nowNanos: bigint): number | undefined {

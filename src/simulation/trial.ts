@@ -41,6 +41,8 @@ export interface TrialOptions {
 export interface Trial {
   /** What is wrong; undefined when all went well. */
   readonly failure: string | undefined
+  /** With which error a worker's query has stopped, if that is what is wrong. */
+  readonly refusal: KeyfoldError | undefined
   readonly cluster: SimulatedCluster
   /** How often each kind of fault met somebody. */
   readonly met: Mischief["counts"]
@@ -54,7 +56,7 @@ const feedAgainMs = 20
 export const runTrial = async (options: TrialOptions): Promise<Trial> => {
   const run = new TrialRun(options)
   const failure = await run.all()
-  return { failure, cluster: run.cluster, met: run.mischief.counts }
+  return { failure, refusal: run.refusal, cluster: run.cluster, met: run.mischief.counts }
 }
 
 class TrialRun {
@@ -63,6 +65,7 @@ class TrialRun {
   readonly cluster: SimulatedCluster
   readonly mischief: Mischief
   readonly #queries = new Map<Machine, Query>()
+  refusal: KeyfoldError | undefined
   #failure: string | undefined
   #fed = 0
 
@@ -71,7 +74,8 @@ class TrialRun {
     this.#world = new World(options.seed)
     this.#world.history.listener = options.listener
     this.cluster = new SimulatedCluster(this.#world, options)
-    this.mischief = new Mischief(this.cluster, { join: () => this.#work(), leave: (machine) => this.#sendAway(machine) })
+    const inputs = [...new Set(options.events.map(({ stream }) => stream))].toSorted()
+    this.mischief = new Mischief(this.cluster, { inputs, join: () => this.#work(), leave: (machine) => this.#sendAway(machine) })
   }
 
   /** Answers what is wrong. */
@@ -135,7 +139,7 @@ class TrialRun {
     const isPassing = thrown instanceof KeyfoldError && (thrown.code === "unreachable" || thrown.code === "storage-full")
     this.#world.history.add(machine.process.name, `fails: ${reasonOf(thrown)}`)
     if (isPassing) machine.process.after(restartMs, () => this.#work(machine))
-    else this.#fail(`${machine.process.name} failed: ${thrown instanceof KeyfoldError ? `${thrown.code}, ` : ""}${reasonOf(thrown)}`)
+    else this.#refused(`${machine.process.name} failed`, thrown)
   }
 
   #sendAway(machine: Machine): boolean {
@@ -190,9 +194,14 @@ class TrialRun {
       () => {
         isOver = true
       },
-      (thrown) => this.#fail(`${what}: ${thrown instanceof KeyfoldError ? `${thrown.code}, ` : ""}${reasonOf(thrown)}`)
+      (thrown) => this.#refused(`not so: ${what}`, thrown)
     )
     await this.#done(what, () => isOver)
+  }
+
+  #refused(what: string, thrown: unknown): void {
+    if (this.#failure === undefined && thrown instanceof KeyfoldError) this.refusal = thrown
+    this.#fail(`${what}: ${thrown instanceof KeyfoldError ? `${thrown.code}, ` : ""}${reasonOf(thrown)}`)
   }
 
   #fail(reason: string): void {

@@ -67,9 +67,14 @@ const deleteForGood = async (connection: NatsConnection, stream: string): Promis
 
 export const openJetStream = (version: string): Effect.Effect<Adapter, KeyfoldError, Scope.Scope> =>
   Effect.gen(function* () {
-    const scope = yield* Effect.scope
     const { url } = yield* Effect.promise(() => serverOf(version))
     yield* Effect.flatMap(connectedTo(url), (connection) => Effect.promise(() => forgetTopics(connection)))
+    return yield* openOver(connectedTo(url))
+  })
+
+export const openOver = (connected: Effect.Effect<NatsConnection, never, Scope.Scope>): Effect.Effect<Adapter, KeyfoldError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
     const store = makeMemoryStore()
     const stored = makeStoredJournal(store, { append: () => undefined })
     const journal: Adapter["journal"] = {
@@ -78,7 +83,7 @@ export const openJetStream = (version: string): Effect.Effect<Adapter, KeyfoldEr
     }
     const open: Effect.Effect<Adapter, KeyfoldError> = Effect.provideService(
       Effect.gen(function* () {
-        const connection = yield* connectedTo(url)
+        const connection = yield* connected
         return {
           source: yield* makeJetStreamSource(connection, { replicas: 1 }),
           sink: yield* makeJetStreamSink(connection),

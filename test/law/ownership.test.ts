@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import { expect } from "vitest"
 import type { KeyfoldError } from "../../src/errors.ts"
 import { emptyOutbox, type JournalId, type TurnRecord } from "../../src/model/turn.ts"
+import { monotonicMs } from "../../src/storage/monotonic.ts"
 import { type Adapter, codeOf, type Law, runLaws } from "./stores.ts"
 
 const id: JournalId = { query: "q", stage: "s", partition: 0 }
@@ -84,8 +85,8 @@ const lawsOfLeases: Readonly<Record<string, Law>> = {
     Effect.fnUntraced(function* (adapter, leases) {
       yield* adapter.ownership.acquire(id)
       const other = yield* leases.other
-      const end = performance.now() + 2.5 * leases.leaseMs
-      while (performance.now() < end) {
+      const end = (yield* monotonicMs) + 2.5 * leases.leaseMs
+      while ((yield* monotonicMs) < end) {
         expect(yield* Effect.scoped(codeOf(other.ownership.acquire(id)))).toBe("fenced")
         yield* Effect.sleep(20)
       }
@@ -95,12 +96,12 @@ const lawsOfLeases: Readonly<Record<string, Law>> = {
     Effect.fnUntraced(function* (adapter, leases) {
       const owner = yield* adapter.ownership.acquire(id)
       yield* adapter.journal.open(owner, "f")
-      const before = performance.now()
+      const before = yield* monotonicMs
       leases.cut(true)
       const other = yield* leases.other
       const next = yield* eventually(other.ownership.acquire(id))
       // The owner's last prolongation was at most a round ago.
-      expect(performance.now() - before).toBeGreaterThan(leases.leaseMs / 4)
+      expect((yield* monotonicMs) - before).toBeGreaterThan(leases.leaseMs / 4)
       expect(next.epoch).toBeGreaterThan(owner.epoch)
       leases.cut(false)
       expect(yield* codeOf(adapter.journal.commit(owner, turn))).toBe("fenced")

@@ -7,6 +7,7 @@ import type { Journal } from "../../src/journal/journal.ts"
 import { makeStoredSink } from "../../src/sink/stored.ts"
 import { makeStoredSource } from "../../src/source/stored.ts"
 import { makeMemoryStore } from "../../src/storage/memory-store.ts"
+import type { RedisLink } from "../../src/storage/redis-link.ts"
 import { journalName } from "../../src/storage/store.ts"
 import { startRedis } from "../servers/redis-server.ts"
 import type { Server } from "../servers/server.ts"
@@ -29,14 +30,24 @@ export const stopRedisServers = (): void =>
 
 let laws = 0
 
+export const openRedis = (version: string, limits: ProcessLimits): Effect.Effect<Adapter, KeyfoldError, Scope.Scope> =>
+  Effect.flatMap(
+    Effect.flatMap(
+      Effect.promise(() => serverOf(version)),
+      ({ url }) => connectTo(url)
+    ),
+    (connection) => openOver(connection, limits)
+  )
+
+type ProcessLimits = NonNullable<ProcessOptions["limits"]>
+
 /** Each law has keys of its own. */
-export const openRedis = (
-  version: string,
-  limits: NonNullable<ProcessOptions["limits"]>
+export const openOver = (
+  connection: Pick<RedisLink, "name" | "script" | "command">,
+  limits: ProcessLimits
 ): Effect.Effect<Adapter, KeyfoldError, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    const connection = yield* connectTo((yield* Effect.promise(() => serverOf(version))).url)
     const prefix = `law-${process.pid}-${++laws}`
     const store = makeMemoryStore()
     const records = { source: makeStoredSource(store), sink: makeStoredSink(store) }

@@ -22,6 +22,7 @@ import type { Store } from "../../src/storage/store.ts"
 import { natsVersions, redisVersions } from "../servers/versions.ts"
 import { openJetStream, stopNatsServers } from "./jetstream-store.ts"
 import { openRedis, stopRedisServers } from "./redis-store.ts"
+import { openSimulatedNats, openSimulatedRedis, simulated } from "./simulated-store.ts"
 
 export interface Adapter {
   readonly source: Source["Service"]
@@ -53,44 +54,55 @@ type Port = "source" | "sink" | "journal" | "ownership"
 interface Entry {
   /** Whose laws it keeps; the other ports are there for laws that need several. */
   readonly ports: readonly Port[]
-  readonly open: Effect.Effect<Adapter, KeyfoldError, Scope.Scope>
+  readonly hold: (law: Law) => Promise<void>
 }
+
+const opened = (ports: readonly Port[], open: Effect.Effect<Adapter, KeyfoldError, Scope.Scope>): Entry => ({
+  ports,
+  hold: (law) => Effect.runPromise(Effect.scoped(Effect.flatMap(open, law)))
+})
 
 const allPorts: readonly Port[] = ["source", "sink", "journal", "ownership"]
 
 /** Every adapter, by name; a new one is a line here. */
 const adapters: Readonly<Record<string, Entry>> = {
-  memory: {
-    ports: allPorts,
-    open: Effect.sync(() => {
+  memory: opened(
+    allPorts,
+    Effect.sync(() => {
       const store = makeMemoryStore()
       const adapter = (): Adapter => ({ ...portsOf(store), reopen: Effect.sync(adapter) })
       return adapter()
     })
+  ),
+  sqlite: opened(
+    allPorts,
+    Effect.suspend(() => Effect.flatMap(temporaryDirectory, openSqlite))
+  ),
+  "simulated redis": { ports: ["journal", "ownership"], hold: (law) => simulated(law, (machine) => openSimulatedRedis(machine, {})) },
+  "simulated redis with a checkpoint always": {
+    ports: ["journal"],
+    hold: (law) => simulated(law, (machine) => openSimulatedRedis(machine, { checkpointEveryMs: 1, historyKeptMs: 0 }))
   },
-  sqlite: { ports: allPorts, open: Effect.suspend(() => Effect.flatMap(temporaryDirectory, openSqlite)) },
+  "simulated nats": { ports: ["source", "sink"], hold: (law) => simulated(law, openSimulatedNats) },
   ...Object.fromEntries(
     redisVersions().flatMap((version): [string, Entry][] => [
-      [`redis ${version}`, { ports: ["journal", "ownership"], open: openRedis(version, {}) }],
-      [
-        `redis ${version} with a checkpoint always`,
-        { ports: ["journal"], open: openRedis(version, { checkpointEveryMs: 1, historyKeptMs: 0 }) }
-      ]
+      [`redis ${version}`, opened(["journal", "ownership"], openRedis(version, {}))],
+      [`redis ${version} with a checkpoint always`, opened(["journal"], openRedis(version, { checkpointEveryMs: 1, historyKeptMs: 0 }))]
     ])
   ),
   ...Object.fromEntries(
-    natsVersions().map((version): [string, Entry] => [`nats ${version}`, { ports: ["source", "sink"], open: openJetStream(version) }])
+    natsVersions().map((version): [string, Entry] => [`nats ${version}`, opened(["source", "sink"], openJetStream(version))])
   )
 }
 
 export const runLaws = (port: Port, laws: Readonly<Record<string, Law>>): void => {
   stopRedisServers()
   stopNatsServers()
-  for (const [name, { ports, open }] of Object.entries(adapters)) {
+  for (const [name, { ports, hold }] of Object.entries(adapters)) {
     if (!ports.includes(port)) continue
     describe(`${name} ${port}`, () => {
       for (const [law, holds] of Object.entries(laws)) {
-        test(`${name} ${port}: ${law}`, () => Effect.runPromise(Effect.scoped(Effect.flatMap(open, holds))))
+        test(`${name} ${port}: ${law}`, () => hold(holds))
       }
     })
   }
