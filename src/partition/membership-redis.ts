@@ -172,6 +172,11 @@ class RedisMember implements Member {
     return Math.min(this.#view.isMoving(this.#id) ? roundMsEveryMoving : roundMsEvery, this.#parts.leaseMs / 4)
   }
 
+  #isOthers(name: string): boolean {
+    const owner = this.#view.ownerOf(name)
+    return owner !== undefined && owner !== this.#id
+  }
+
   #hurry(): void {
     this.#isUrgent = true
     this.#urge.fire()
@@ -202,25 +207,33 @@ class RedisMember implements Member {
     }
   })
 
-  /** A partition is claimed when it has been taken over, against whoever says the same, and later where nobody owns it any more. */
+  /**
+   * A partition is claimed when it has been taken over, against whoever says the same, and later where nobody owns it any more. With a claim
+   * goes what was said before: Redis takes no word of a partition from one who does not own it there.
+   */
   #speech(isJoining: boolean): Speech {
     const holdings = [...this.#held.values(), ...this.#parting.values()]
     const given = new Set([...this.#parting.keys(), ...this.#view.ownedBy(this.#id)])
+    const claims = holdings.filter(({ isClaimed, name }) => isJoining || !isClaimed || this.#view.ownerOf(name) === undefined)
+    const said = new Set(holdings.filter((holding) => holding.news === holding.newsSaid && !claims.includes(holding)))
     return {
-      claims: holdings.filter(({ isClaimed, name }) => isJoining || !isClaimed || this.#view.ownerOf(name) === undefined),
-      news: holdings.flatMap((holding) => (holding.news === holding.newsSaid ? [] : [[holding, holding.news] as const])),
+      claims,
+      news: holdings.flatMap((holding) => (said.has(holding) ? [] : [[holding, holding.news] as const])),
       given: [...given].filter((name) => !this.#held.has(name))
     }
   }
 
   #answered(answer: Answer): void {
-    const parted = [...this.#parting.values()].filter((holding) => holding.newsSaid === holding.news && holding.isClaimed)
-    for (const { name } of parted) this.#parting.delete(name)
     // Who has just come, or has lost what it knew, takes nothing for said that was said before.
     const isRetold = answer.isWhole || answer.members.some((member) => member !== this.#id && !this.#view.members.has(member))
     if (isRetold) for (const holding of this.#held.values()) holding.newsSaid = undefined
+    const said = [...this.#parting.values()].filter((holding) => holding.newsSaid === holding.news && holding.isClaimed)
+    for (const { name } of said) this.#parting.delete(name)
     const isNew = this.#view.take(answer, new Set([...this.#held.keys(), ...this.#parting.keys()]))
-    // Whose they are may only be known now.
+    // What another has by now is not claimed from it for the sake of last words: its own are newer.
+    const overtaken = [...this.#parting.values()].filter(({ name }) => this.#isOthers(name))
+    for (const { name } of overtaken) this.#parting.delete(name)
+    const parted = [...said, ...overtaken]
     for (const { partition, news } of parted) this.#view.letGo(partition, { news, fresh: true }, this.#id)
     if (isNew || parted.length > 0) this.#wake()
     // Redis has forgotten that it is ours.
