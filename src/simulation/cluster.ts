@@ -33,6 +33,8 @@ export interface ClusterOptions {
   readonly leaseMs: number
   /** Durability `machine`: outputs leave when what they come from is on Redis' disk. */
   readonly isLasting: boolean
+  /** Of topics that do not say how many they have. */
+  readonly partitionsDefault?: number
 }
 
 export class SimulatedCluster {
@@ -117,8 +119,8 @@ export class SimulatedCluster {
   }
 
   #runtime({ process, nats, redis }: Pick<Machine, "process" | "nats" | "redis">): Runtime {
-    const { leaseMs } = this.#options
-    const topics = topicsOver(nats)
+    const { leaseMs, partitionsDefault } = this.#options
+    const topics = topicsOver(nats, partitionsDefault)
     return makeRuntime(`simulated(seed ${this.world.seed})`, {
       query: Effect.fnUntraced(function* (limits) {
         const parts = { topics: yield* topics, link: yield* redis, limits, worker: process.name, leaseMs }
@@ -129,11 +131,17 @@ export class SimulatedCluster {
   }
 }
 
-const topicsOver = (nats: Machine["nats"]): Effect.Effect<TopicPorts, KeyfoldError, Scope.Scope> =>
+const topicsOver = (nats: Machine["nats"], partitionsDefault: number | undefined): Effect.Effect<TopicPorts, KeyfoldError, Scope.Scope> =>
   Effect.gen(function* () {
     const connection = yield* nats
+    const source = yield* makeJetStreamSource(connection, { replicas: 1 })
+    const open: typeof source.open = (name, declared) =>
+      source.open(name, {
+        ...declared,
+        partitionsDefault: Math.min(declared.partitionsDefault, partitionsDefault ?? declared.partitionsDefault)
+      })
     return {
-      source: yield* makeJetStreamSource(connection, { replicas: 1 }),
+      source: { ...source, open },
       sink: yield* makeJetStreamSink(connection),
       payloadBytesMax: payloadBytesMaxOf(connection)
     }

@@ -15,7 +15,10 @@ export const eventOf = (topic: TopicDefinition, partitions: number, value: unkno
 }
 
 /** All values of a topic, partition by partition, in the order of each. */
-export const valuesIn = ({ nats }: SimulatedCluster, topic: Pick<TopicDefinition, "name" | "codec">): readonly unknown[] => {
+export const valuesIn = (
+  { nats }: SimulatedCluster,
+  topic: { readonly name: string; readonly codec: Pick<TopicDefinition["codec"], "decode"> }
+): readonly unknown[] => {
   const values: unknown[] = []
   for (let partition = 0; ; partition++) {
     const stream = nats.stream(streamOf({ topic: topic.name, partition }))

@@ -8,7 +8,7 @@ import type { Limits } from "../options.ts"
 import type { Query } from "../query.ts"
 import { type StartOptions, startQuery } from "../start.ts"
 import { type Machine, SimulatedCluster } from "./cluster.ts"
-import type { Fault } from "./faults.ts"
+import { type Fault, lossyKinds } from "./faults.ts"
 import { Mischief } from "./mischief.ts"
 import { misnumbered } from "./outputs.ts"
 import { World } from "./world.ts"
@@ -34,6 +34,10 @@ export interface TrialOptions {
   /** How long clocks go on after everything was read, before workers stop; default 0. */
   readonly restMs?: number
   readonly limits?: Partial<Limits>
+  /** Of topics that do not say how many they have; default 16. */
+  readonly partitionsDefault?: number
+  /** Told of the world before anything happens in it. */
+  readonly begun?: (world: World) => void
   /** Told every line of the history. */
   readonly listener?: (line: string) => void
 }
@@ -73,6 +77,7 @@ class TrialRun {
     this.#options = options
     this.#world = new World(options.seed)
     this.#world.history.listener = options.listener
+    options.begun?.(this.#world)
     this.cluster = new SimulatedCluster(this.#world, options)
     const inputs = [...new Set(options.events.map(({ stream }) => stream))].toSorted()
     this.mischief = new Mischief(this.cluster, { inputs, join: () => this.#work(), leave: (machine) => this.#sendAway(machine) })
@@ -81,8 +86,10 @@ class TrialRun {
   /** Answers what is wrong. */
   async all(): Promise<string | undefined> {
     const { events, faults, workers } = this.#options
-    const beginMs = this.#world.nowMs
     for (let count = 0; count < workers; count++) this.#work()
+    // What is lost before it is known where reading begins is nobody's loss.
+    if (faults.some(({ kind }) => lossyKinds.includes(kind))) await this.#done("all workers work", () => this.#alive().length === workers)
+    const beginMs = this.#world.nowMs
     this.#feed(beginMs)
     for (const fault of faults) this.#world.after(fault.atMs, () => this.mischief.commit(fault))
     const untilMs = beginMs + Math.max(0, ...faults.map(({ atMs }) => atMs), ...events.map(({ atMs }) => atMs)) + 1

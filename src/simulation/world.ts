@@ -6,8 +6,10 @@ import { Agenda, type Appointment } from "./agenda.ts"
 import { Dice } from "./dice.ts"
 import { History } from "./history.ts"
 
-/** When simulations begin: some time that is none of today's. */
-export const beginMs = Date.UTC(2030, 0, 1)
+/** When simulations begin: some hour that is none of today's, and of each seed another one. */
+const beginMsLeast = Date.UTC(2030, 0, 1)
+const beginHoursMost = 10_000
+const hourMs = 3_600_000
 
 /** The event loop of the machine has its turn every so many steps: time-outs of a test runner, signals. */
 const stepsPerBreath = 4_096
@@ -19,12 +21,13 @@ export class World {
   readonly #agenda = new Agenda()
   /** What is to be done before time goes on. */
   readonly #soon: (() => void)[] = []
-  #nowMs = beginMs
+  #nowMs: number
   #steps = 0
 
   constructor(seed: number) {
     this.seed = seed
     this.dice = new Dice(seed)
+    this.#nowMs = beginMsLeast + this.dice.whole(0, beginHoursMost) * hourMs
     this.history = new History(() => this.#nowMs)
   }
 

@@ -1,6 +1,7 @@
 /** One seed of the simulator: which job, which events, which faults, and what came of it. */
 import { Dice } from "../../src/simulation/dice.ts"
 import { type Fault, type FaultKind, faultKinds, faultsOf, lossyKinds } from "../../src/simulation/faults.ts"
+import { fewestFaults } from "../../src/simulation/shrink.ts"
 import { runTrial, type Trial, type TrialOptions } from "../../src/simulation/trial.ts"
 import { type Work, workloads } from "./workloads.ts"
 
@@ -62,13 +63,9 @@ const verdict = ({ failure, refusal, met, cluster }: Trial, work: Work): string 
   return met.recreate === undefined ? work.judge(cluster) : "an input was deleted and created again, and nobody has said so (P3)"
 }
 
-/** The fewest faults of a seed with which it still fails: each that is not needed is left out, the last first. */
+/** The same seed with the fewest of its faults with which it still fails. */
 export const shrink = async (result: SeedResult, options: SeedOptions): Promise<SeedResult> => {
-  let least = result
-  for (let index = result.faults.length - 1; index >= 0; index--) {
-    const without = least.faults.filter((fault) => fault !== result.faults[index])
-    const tried = await runSeed({ ...options, seed: result.seed, faults: without, listener: undefined })
-    if (tried.failure !== undefined) least = tried
-  }
-  return least
+  const again = (faults: readonly Fault[]): Promise<SeedResult> => runSeed({ ...options, seed: result.seed, faults, listener: undefined })
+  const fewest = await fewestFaults(result.faults, async (some) => (await again(some)).failure !== undefined)
+  return fewest === result.faults ? result : again(fewest)
 }
