@@ -86,7 +86,7 @@ export class SimulatedRedisClient {
     const pending: Pending = { done }
     const watch = this.#process.after(silentMsMax + (waits ? 5_000 : 0), () => this.#lose(line, new Error("no answer")))
     this.#pending.set(pending, watch)
-    const { history } = this.#process.world
+    const { history, nowMs: sentMs } = this.#process.world
     const answered = (thrown: Error | undefined, reply: RedisReply): void =>
       line.down(() => {
         if (!this.#pending.delete(pending)) return
@@ -95,7 +95,7 @@ export class SimulatedRedisClient {
       })
     line.up(() => {
       try {
-        const reply = this.#server.answer(call)
+        const reply = this.#server.answer(call, sentMs)
         history.add("redis", `${this.#process.name} ${nameOf(call)} ${shown(reply)}`)
         if (waits) this.#server.whenSynced(() => answered(undefined, reply))
         else answered(undefined, reply)

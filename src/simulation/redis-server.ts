@@ -55,7 +55,7 @@ export class RedisServer {
   }
 
   /** Throws a RedisError for what it refuses. */
-  answer(call: RedisCall): RedisReply {
+  answer(call: RedisCall, sentMs = this.#world.nowMs): RedisReply {
     if (!("lua" in call)) return this.#data.command(call.command, call.key, call.args)
     const script = simulatedScripts.get(call.lua)
     if (script === undefined) throw new Error("simulation: a script that simulatedScripts has not")
@@ -64,7 +64,7 @@ export class RedisServer {
     this.#runs += 1
     this.#sinceSynced.push(done)
     const reply = run(this.#data, done)
-    this.referee.ran(call, reply)
+    this.referee.ran(call, reply, { sentMs, nowMs: this.#world.nowMs })
     return reply
   }
 

@@ -1,13 +1,31 @@
-/** Watches a simulated Redis for what must never be, whatever goes wrong: an accepted write of an owner that was replaced (F, P1). */
+/**
+ * Watches a simulated Redis for what must never be, whatever goes wrong, and whatever comes out in the end: writes of owners that were
+ * replaced, leases that are given while they run, owners that write on when theirs has run out, and answers that tell of a loss where
+ * nothing was lost. What it knows it has from the calls and answers alone.
+ */
 import { commit } from "../journal/scripts.ts"
-import { acquire } from "../partition/ownership-scripts.ts"
+import { acquire, release } from "../partition/ownership-scripts.ts"
 import { type RedisReply, replyParts, replyText } from "../storage/redis-link.ts"
 import type { ScriptCall } from "./redis-server.ts"
 
+/** What is known of a journal; undefined is not known. */
 interface Seen {
   epoch: number
-  /** The last turn; undefined when it is not known. */
+  worker: string | undefined
+  /** The last turn. */
   head: number | undefined
+  acquiredAtMs: number
+  leaseEndMs: number
+  /** When the owner's last call that has run was sent: an older one that comes after it was overtaken. */
+  lastSentMs: number
+  /** Whether Redis has ever lost something: then owners do not know that they are none any more. */
+  hasLost: boolean
+}
+
+export interface RanAt {
+  /** When the client sent it, and when the server ran it. */
+  readonly sentMs: number
+  readonly nowMs: number
 }
 
 export class Referee {
@@ -15,28 +33,59 @@ export class Referee {
   /** What was against the rules first. */
   foul: string | undefined
 
-  ran({ lua, keys, args }: ScriptCall, reply: RedisReply): void {
-    const name = keys[0] as string
-    const seen = this.#journals.get(name) ?? { epoch: 0, head: undefined }
-    this.#journals.set(name, seen)
-    if (lua === acquire) {
-      const [outcome, epoch, , head] = replyParts(reply).map(replyText)
-      if (outcome !== "OK") return
-      if (Number(epoch) < seen.epoch) this.#call(`${name}: epoch ${epoch} is given after ${seen.epoch}`)
-      seen.epoch = Number(epoch)
-      seen.head = Number(head)
-    } else if (lua === commit && replyText(reply) === "OK") {
-      const [epoch, revision] = [Number(args[0]?.split(".")[0]), Number(args[4])]
-      if (epoch < seen.epoch) this.#call(`${name}: a commit of epoch ${epoch} is taken, though ${seen.epoch} has it (P1)`)
-      if (seen.head !== undefined && revision !== seen.head + 1)
-        this.#call(`${name}: turn ${revision} is committed behind turn ${seen.head} (P8)`)
-      seen.head = revision
+  ran(call: ScriptCall, reply: RedisReply, at: RanAt): void {
+    const name = call.keys[0] as string
+    let seen = this.#journals.get(name)
+    if (seen === undefined) {
+      seen = { epoch: 0, worker: undefined, head: undefined, acquiredAtMs: 0, leaseEndMs: 0, lastSentMs: 0, hasLost: false }
+      this.#journals.set(name, seen)
+    }
+    if (call.lua === acquire) this.#acquired(name, seen, call, { reply, at })
+    else if (call.lua === release && replyText(reply) === "OK") seen.leaseEndMs = 0
+    else this.#answered(name, seen, call, { answer: replyText(reply), at })
+  }
+
+  /** Redis has lost its last scripts: what it gave may be given again, and what it knew it may not know. */
+  restored(): void {
+    for (const seen of this.#journals.values()) {
+      seen.epoch = 0
+      seen.head = undefined
+      seen.leaseEndMs = 0
+      seen.hasLost = true
     }
   }
 
-  /** Redis has lost its last scripts: what it gives next may be given again. */
-  restored(): void {
-    this.#journals.clear()
+  #acquired(name: string, seen: Seen, { args }: ScriptCall, { reply, at }: { readonly reply: RedisReply; readonly at: RanAt }): void {
+    const [outcome, epochText, , head] = replyParts(reply).map(replyText)
+    if (outcome !== "OK") return
+    const epoch = Number(epochText)
+    const worker = args[1]
+    if (epoch < seen.epoch) this.#call(`${name}: epoch ${epoch} is given after ${seen.epoch} (L1)`)
+    if (worker !== seen.worker && at.nowMs < seen.leaseEndMs)
+      this.#call(`${name} is given to ${worker} while the lease of ${seen.worker} runs (P1)`)
+    // Sent again, it is the same acquisition.
+    if (epoch !== seen.epoch) Object.assign(seen, { acquiredAtMs: at.nowMs, lastSentMs: 0 })
+    Object.assign(seen, { epoch, worker, head: Number(head), leaseEndMs: at.nowMs + Number(args[2]) })
+  }
+
+  #answered(name: string, seen: Seen, { lua, args }: ScriptCall, { answer, at }: { readonly answer: string; readonly at: RanAt }): void {
+    const epoch = Number(args[0]?.split(".")[0])
+    const isOvertaken = epoch === seen.epoch && at.sentMs < seen.lastSentMs
+    if (epoch === seen.epoch) seen.lastSentMs = Math.max(seen.lastSentMs, at.sentMs)
+    // Who gives back what it has lost meanwhile does no harm, and asks nobody.
+    const isLate = lua !== release && !seen.hasLost && at.sentMs > seen.acquiredAtMs
+    if (answer === "FENCED" && epoch < seen.epoch && isLate) {
+      this.#call(`${name}: the owner of epoch ${epoch} still writes, though another had it when that was sent (P21)`)
+    }
+    if (answer === "MOVED" && !seen.hasLost && !isOvertaken) {
+      this.#call(`${name}: MOVED is answered to the owner of epoch ${epoch}, though Redis has lost nothing (F)`)
+    }
+    if (lua !== commit || answer !== "OK") return
+    const revision = Number(args[4])
+    if (epoch < seen.epoch) this.#call(`${name}: a commit of epoch ${epoch} is taken, though ${seen.epoch} has it (F)`)
+    if (seen.head !== undefined && revision !== seen.head + 1)
+      this.#call(`${name}: turn ${revision} is committed behind turn ${seen.head} (P8)`)
+    seen.head = revision
   }
 
   #call(foul: string): void {

@@ -1,7 +1,8 @@
 /**
- * `npm run sim -- [--seed N] [--seeds COUNT] [--steps M] [--workload NAME] [--faults kind,kind] [--trace]`: runs seeds one after the other, from
+ * `npm run sim -- [--seed N] [--seeds COUNT] [--steps M] [--workload NAME] [--faults kind,kind] [--trace] [--first-failure]`: runs seeds one after the other, from
  * N on (default 1, one seed), or as many as it takes for M steps. A seed that fails is run again with fewer and fewer faults, and then
- * printed: what it needs to fail, and what happened last. The same seed is the same history, bit by bit.
+ * printed: what it needs to fail, and what happened last; or at once with --first-failure, which then is the end. The same seed is the same
+ * history, bit by bit.
  */
 import { parseArgs } from "node:util"
 import { type FaultKind, faultKinds, faultText } from "../../src/simulation/faults.ts"
@@ -15,7 +16,8 @@ const { values } = parseArgs({
     steps: { type: "string" },
     workload: { type: "string" },
     faults: { type: "string" },
-    trace: { type: "boolean", default: false }
+    trace: { type: "boolean", default: false },
+    "first-failure": { type: "boolean", default: false }
   }
 })
 
@@ -64,6 +66,10 @@ for (let seed = first; seeds < seedsMax && (stepsMin === 0 || steps < stepsMin);
   for (const [kind, count] of Object.entries(result.trial.met)) met.set(kind, (met.get(kind) ?? 0) + count)
   if (result.failure !== undefined) {
     failed.push(seed)
+    if (values["first-failure"]) {
+      console.log(`seed ${seed} fails: ${result.failure}`)
+      break
+    }
     await tell(result, options)
   } else if (seedsMax === 1)
     console.log(`seed ${seed} (${result.workload}): all is well; ${result.faults.length} faults, digest ${world.history.digest}`)

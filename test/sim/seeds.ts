@@ -37,7 +37,8 @@ export const runSeed = async (options: SeedOptions): Promise<SeedResult> => {
   // What Redis had not synced to disk is lost for good without durability `machine`: there P4 stops the query loudly.
   const survived = kinds.filter((kind) => kind !== "power-loss" || isLasting)
   // Few seeds lose events: what they show otherwise is cut short by the refusal.
-  const harm = dice.chance(0.1) && options.kinds === undefined ? [dice.pick(lossyKinds)] : []
+  const harms = isLasting ? lossyKinds : [...lossyKinds, "power-loss" as const, "power-loss" as const]
+  const harm = dice.chance(0.15) && options.kinds === undefined ? [dice.pick(harms)] : []
   const faults = options.faults ?? faultsOf(seed, { untilMs, leaseMs, kinds: [...survived, ...harm] })
   const trialOptions: TrialOptions = {
     ...{ seed, job: work.job, events: work.events, restMs: work.restMs, faults, leaseMs, isLasting },
@@ -52,13 +53,21 @@ export const runSeed = async (options: SeedOptions): Promise<SeedResult> => {
     ...(listener !== undefined && { listener })
   }
   const trial = await runTrial(trialOptions)
-  return { seed, workload, faults, trial, failure: verdict(trial, work) }
+  return { seed, workload, faults, trial, failure: verdict(trial, work, isLasting) }
 }
 
-/** A query that stops because its input has lost what it had not read is right; one that goes on has to be right all the same. */
-const verdict = ({ failure, refusal, met, cluster }: Trial, work: Work): string | undefined => {
-  const isHarmed = lossyKinds.some((kind) => met[kind] !== undefined)
-  if (isHarmed && refusal?.code === "source-gap") return undefined
+/** With which errors a query may stop when something was lost for good; one that goes on has to be right all the same. */
+const loudly: Readonly<Partial<Record<FaultKind, readonly string[]>>> = {
+  purge: ["source-gap"],
+  recreate: ["source-gap"],
+  // P4: the journal has lost turns whose outputs are out, or, asked in between, outputs that it knows of are gone.
+  "power-loss": ["journal-behind-outputs"]
+}
+
+const verdict = ({ failure, refusal, met, cluster }: Trial, work: Work, isLasting: boolean): string | undefined => {
+  const lost = Object.keys(met).filter((kind) => kind !== "power-loss" || !isLasting) as FaultKind[]
+  const allowed = lost.flatMap((kind) => loudly[kind] ?? [])
+  if (refusal !== undefined && allowed.includes(refusal.code)) return undefined
   if (failure !== undefined) return failure
   return met.recreate === undefined ? work.judge(cluster) : "an input was deleted and created again, and nobody has said so (P3)"
 }
