@@ -34,10 +34,10 @@ export class NatsServer {
   copying = 0
   #createdNanos = 0n
 
-  constructor(world: World) {
+  constructor(world: World, looksAtSequenceFirst = world.dice.chance(0.5)) {
     this.#world = world
     this.#consumers = new Consumers(world)
-    this.looksAtSequenceFirst = world.dice.chance(0.5)
+    this.looksAtSequenceFirst = looksAtSequenceFirst
   }
 
   stream(name: string): SimulatedStream | undefined {

@@ -12,6 +12,8 @@ import type { ScriptCall } from "./redis-server.ts"
 interface Seen {
   epoch: number
   worker: string | undefined
+  /** Whether the last acquisition took it from another worker: a call of one's own that comes late takes it from oneself. */
+  wasOthers: boolean
   /** The last turn. */
   head: number | undefined
   acquiredAtMs: number
@@ -37,7 +39,16 @@ export class Referee {
     const name = call.keys[0] as string
     let seen = this.#journals.get(name)
     if (seen === undefined) {
-      seen = { epoch: 0, worker: undefined, head: undefined, acquiredAtMs: 0, leaseEndMs: 0, lastSentMs: 0, hasLost: false }
+      seen = {
+        epoch: 0,
+        worker: undefined,
+        wasOthers: false,
+        head: undefined,
+        acquiredAtMs: 0,
+        leaseEndMs: 0,
+        lastSentMs: 0,
+        hasLost: false
+      }
       this.#journals.set(name, seen)
     }
     if (call.lua === acquire) this.#acquired(name, seen, call, { reply, at })
@@ -61,10 +72,10 @@ export class Referee {
     const epoch = Number(epochText)
     const worker = args[1]
     if (epoch < seen.epoch) this.#call(`${name}: epoch ${epoch} is given after ${seen.epoch} (L1)`)
-    if (worker !== seen.worker && at.nowMs < seen.leaseEndMs)
+    if (worker !== seen.worker && Math.floor(at.nowMs) < Math.floor(seen.leaseEndMs))
       this.#call(`${name} is given to ${worker} while the lease of ${seen.worker} runs (P1)`)
     // Sent again, it is the same acquisition.
-    if (epoch !== seen.epoch) Object.assign(seen, { acquiredAtMs: at.nowMs, lastSentMs: 0 })
+    if (epoch !== seen.epoch) Object.assign(seen, { acquiredAtMs: at.nowMs, lastSentMs: 0, wasOthers: worker !== seen.worker })
     Object.assign(seen, { epoch, worker, head: Number(head), leaseEndMs: at.nowMs + Number(args[2]) })
   }
 
@@ -73,7 +84,7 @@ export class Referee {
     const isOvertaken = epoch === seen.epoch && at.sentMs < seen.lastSentMs
     if (epoch === seen.epoch) seen.lastSentMs = Math.max(seen.lastSentMs, at.sentMs)
     // Who gives back what it has lost meanwhile does no harm, and asks nobody.
-    const isLate = lua !== release && !seen.hasLost && at.sentMs > seen.acquiredAtMs
+    const isLate = lua !== release && !seen.hasLost && seen.wasOthers && at.sentMs > seen.acquiredAtMs
     if (answer === "FENCED" && epoch < seen.epoch && isLate) {
       this.#call(`${name}: the owner of epoch ${epoch} still writes, though another had it when that was sent (P21)`)
     }

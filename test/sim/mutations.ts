@@ -187,9 +187,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     rule: "M5",
-    what: "a claim does not say again what was said",
-    file: "src/partition/membership-redis.ts",
-    find: "holding.news === holding.newsSaid && !claims.includes(holding)",
-    replace: "holding.news === holding.newsSaid"
+    what: "who lets go of a partition does not hear what the next owner has said meanwhile",
+    file: "src/partition/membership-view.ts",
+    find: "owner === undefined || owner === member ? undefined : this.#unheard.get(name)",
+    replace: "owner === member ? this.#unheard.get(name) : undefined"
   }
 ]

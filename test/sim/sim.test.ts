@@ -2,7 +2,12 @@
 // and when the faults are over, everything drains. The same seed is the same history.
 // Method: the simulator (src/simulation), which keeps the laws of the real adapters (test/law). SEED=<n> begins with another seed;
 // `npm run sim -- --seed <n>` shows one. Seeds that once found a fault are kept by name below.
+import { readFileSync } from "node:fs"
+import { join, resolve } from "node:path"
 import { describe, expect, test } from "vitest"
+import { faultKinds } from "../../src/simulation/faults.ts"
+import { mutations } from "./mutations.ts"
+import { foundIn, pagePath } from "./rules-page.ts"
 import { runSeed } from "./seeds.ts"
 
 const isFull = process.env["KEYFOLD_TEST"] === "full"
@@ -25,4 +30,19 @@ describe("simulated", () => {
     expect(digests[0]).toBe(digests[1])
     expect(digests[2]).not.toBe(digests[0])
   })
+})
+
+test("every rule that is taken out is in the code once, and docs/simulation.md names a seed that finds it", () => {
+  const root = resolve(import.meta.dirname, "../..")
+  const found = foundIn(readFileSync(join(root, pagePath), "utf8"))
+  expect([...found.keys()]).toEqual(mutations.map(({ rule }) => rule))
+  for (const { rule, file, find } of mutations) {
+    expect(readFileSync(join(root, file), "utf8").split(find).length - 1, `${rule}: ${find}`).toBe(1)
+    expect(found.get(rule), rule).toBeGreaterThan(0)
+  }
+})
+
+test("docs/simulation.md has every fault", () => {
+  const page = readFileSync(resolve(import.meta.dirname, "../..", pagePath), "utf8")
+  for (const kind of faultKinds) expect(page).toContain(`\`${kind}\``)
 })
