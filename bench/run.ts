@@ -1,15 +1,17 @@
-/** `npm run bench [engine|memory|embedded|journal|clustered ...]`: all of them by default. */
+/** `npm run bench [engine|memory|embedded|journal|clustered|simulation ...]`: all of them by default. */
 import { clusteredBench } from "./clustered.ts"
 import { embeddedBench } from "./embedded.ts"
 import { engineBench, memoryBench } from "./engine.ts"
 import { redisJournalBench } from "./redis-journal.ts"
+import { simulationBench } from "./simulation.ts"
 
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   engine: engineBench,
   memory: memoryBench,
   embedded: embeddedBench,
   journal: redisJournalBench,
-  clustered: clusteredBench
+  clustered: clusteredBench,
+  simulation: simulationBench
 }
 
 const names = process.argv.slice(2)

@@ -30,6 +30,7 @@ import type { Ports } from "./ports.ts"
 import { makeDelivery } from "./sink/delivery.ts"
 import { Outgoing } from "./sink/outgoing.ts"
 import { makeIntake } from "./source/intake.ts"
+import { startPosition } from "./source/start-position.ts"
 import { makeContext } from "./telemetry/context.ts"
 import { TurnTrace } from "./telemetry/turn-trace.ts"
 import { openTopics, type QueryTopics } from "./topics.ts"
@@ -293,7 +294,10 @@ const inputsOf = (assembly: Assembly, place: Pick<Place, "topics" | "stage" | "i
       return {
         topic: name,
         created: created[index] as string,
-        startPosition: () => startPosition(assembly.ports, input, { topic: name, partition: index }),
+        startPosition: () =>
+          input.kind === "internal"
+            ? Effect.succeed(0)
+            : startPosition(assembly.ports.source, input.startAt, { topic: name, partition: index }),
         intake: makeIntake(input, stage.actor !== undefined),
         time: declaration,
         upstreamCount: input.kind === "internal" ? topics.partitionsOf(writerStage(assembly.plan, input.writtenBy)) : 0
@@ -312,9 +316,3 @@ const lateSinkOf = (plan: Plan, input: InputPlan): (TopicDefinition | ForeachDef
 }
 
 const watermarkOf = (operators: readonly Operator[]) => operators.find((operator) => operator.kind === "watermark")?.declaration
-
-const startPosition = (ports: Ports, input: InputPlan, of: { topic: string; partition: number }): Effect.Effect<number, KeyfoldError> => {
-  if (input.kind === "internal") return Effect.succeed(0)
-  if (input.startAt === "latest") return ports.source.lastPosition(of)
-  return input.startAt === "earliest" ? ports.source.resumeAfter(of, 0) : ports.source.positionBefore(of, input.startAt.time)
-}

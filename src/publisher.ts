@@ -19,8 +19,10 @@ import { ActiveTrace, installedTracer } from "./telemetry/trace-headers.ts"
  */
 export interface Publisher<T> extends AsyncDisposable {
   /**
-   * Completes when the event is durable. Rejects with `encode-failed` or `key-invalid` when it cannot be an event of the topic, with
-   * `storage-full` or `unreachable` when it could not be stored; it was not sent then.
+   * Completes when the event is durable. Rejects with `encode-failed` or `key-invalid` when it cannot be an event of the topic; it was not
+   * sent then. Rejects with `storage-full` or `unreachable`, on servers also with `topic-mismatch`, when it, or one that travels with it,
+   * could not be stored. In a directory none of them is stored then. On servers some of them may be, and after `unreachable` this one even
+   * when it travelled alone.
    */
   send(event: T): Promise<void>
   /** Completes when everything sent so far is durable; rejects with the first failure since the last flush that nobody has awaited. */

@@ -7,10 +7,12 @@ import { asKeyfoldError, failWithFaults, KeyfoldError, shown } from "./errors.ts
 import type { FromOptions } from "./job.ts"
 import type { RecordInfo, StoredRecord } from "./model/record.ts"
 import { nothingSeen, type SeenNumbers, screen } from "./model/seen.ts"
+import type { StartAt } from "./model/stage.ts"
 import type { Topic, TopicDefinition } from "./model/topic.ts"
 import { topicDefinition } from "./plan-names.ts"
 import { connectorOf, type Runtime, type TopicPorts } from "./ports.ts"
 import type { TopicDescription } from "./source/source.ts"
+import { startPosition } from "./source/start-position.ts"
 
 export interface ReadOptions extends FromOptions {
   /** Goes on when the end is reached, with what arrives then. Default false. */
@@ -159,20 +161,8 @@ const findTopic = Effect.fnUntraced(function* (ports: TopicPorts, defined: Topic
   return yield* ports.source.open(defined.name, { partitions: defined.partitions, partitionsDefault: found.partitions })
 })
 
-const startPositions = Effect.fnUntraced(function* (
-  ports: TopicPorts,
-  { name: topic, partitions }: TopicDescription,
-  startAt: FromOptions["startAt"]
-) {
-  const positions: number[] = []
-  for (let partition = 0; partition < partitions; partition++) {
-    const of = { topic, partition }
-    if (startAt === "latest") positions.push(yield* ports.source.lastPosition(of))
-    else if (typeof startAt === "object") positions.push(yield* ports.source.positionBefore(of, startAt.time))
-    else positions.push(yield* ports.source.resumeAfter(of, 0))
-  }
-  return positions
-})
+const startPositions = ({ source }: TopicPorts, { name: topic, partitions }: TopicDescription, startAt: StartAt) =>
+  Effect.forEach(Array.from({ length: partitions }).keys(), (partition) => startPosition(source, startAt, { topic, partition }))
 
 const decodeRecord = (defined: TopicDefinition, record: StoredRecord): { readonly value: unknown; readonly key: unknown } => {
   try {

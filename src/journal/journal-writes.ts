@@ -10,8 +10,8 @@ import { encodeOutbox, encodeTurn } from "./entry.ts"
 import type { JournalMemory } from "./journal-memory.ts"
 import { commit, confirm } from "./scripts.ts"
 
-/** Longest that a confirmation waits for a commit to ride in (P16). */
-const confirmMsMax = 1_000
+/** P16. A confirmation that no commit has taken along waits for so long, or twice as long when there was a commit just before it. */
+const flushMsEvery = 1_000
 
 export class JournalWrites {
   readonly #tenure: RedisTenure
@@ -77,7 +77,7 @@ export class JournalWrites {
     yield* this.#tenure.accept(yield* this.#tenure.ask(attempt), sentMs)
   })
 
-  /** Known here at once, and to Redis with the next commit, alone after a second, or when the journal is given back: until then a crash repeats it. */
+  /** Known here at once, and to Redis with the next commit, alone soon after, or when the journal is given back: until then a crash repeats it. */
   readonly confirm = Effect.fnUntraced(function* (this: JournalWrites, revision: number) {
     this.#memory.ledger.confirm(revision, yield* monotonicMs)
   })
@@ -98,7 +98,7 @@ export class JournalWrites {
   /** Flushes for as long as it is run; a busy journal's commits do it by themselves. */
   readonly keepFlushed = Effect.fnUntraced(function* (this: JournalWrites) {
     for (;;) {
-      yield* Effect.sleep(confirmMsMax)
+      yield* Effect.sleep(flushMsEvery)
       if (!this.#memory.isBusy)
         yield* Effect.catch(this.flush, (failure) => (failure.code === "storage-full" ? Effect.void : Effect.fail(failure)))
       this.#memory.isBusy = false

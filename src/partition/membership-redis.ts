@@ -11,7 +11,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
+import { randomName } from "../model/random-name.ts"
 import type { JournalId } from "../model/turn.ts"
 import type { RedisLink } from "../storage/redis-link.ts"
 import { partitionName } from "./assignment.ts"
@@ -251,7 +251,4 @@ const wordsOf = ({ claims, news, given }: Speech): readonly string[] => [
   ...given
 ]
 
-/** 64 random bits, hexadecimal. */
-const freshId = Effect.map(Effect.all([Random.nextIntBetween(0, 0xffffffff), Random.nextIntBetween(0, 0xffffffff)]), (words) =>
-  words.map((word) => word.toString(16).padStart(8, "0")).join("")
-)
+const freshId = randomName(64)

@@ -7,9 +7,9 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import { InvariantError, KeyfoldError } from "../errors.ts"
+import { randomName } from "../model/random-name.ts"
 import type { JournalId } from "../model/turn.ts"
 import { monotonicMs } from "../storage/monotonic.ts"
 import { type JournalKeys, journalFormat, journalKeys } from "../storage/redis-fence.ts"
@@ -102,10 +102,7 @@ const checkClock = Effect.fnUntraced(function* (link: RedisLink, keys: JournalKe
 })
 
 /** 128 bits: the token of a restored Redis must not come again. */
-const freshNonce: Effect.Effect<string> = Effect.map(
-  Effect.all(Array.from({ length: 4 }, () => Random.nextIntBetween(0, 2 ** 32 - 1))),
-  (words) => words.map((word) => word.toString(16).padStart(8, "0")).join("")
-)
+const freshNonce = randomName(128)
 
 const refusal = (id: JournalId, answer: string, parts: readonly string[]): KeyfoldError => {
   const [first, second] = parts

@@ -1,9 +1,9 @@
 import { hostname } from "node:os"
 import type { StreamConfig } from "@nats-io/jetstream"
 import * as Effect from "effect/Effect"
-import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import type { KeyfoldError } from "../errors.ts"
+import { randomName } from "../model/random-name.ts"
 import type { Limits } from "../options.ts"
 import { makeRuntime, type Ports, type Runtime, type TopicPorts } from "../ports.ts"
 import { makeJetStreamSink, payloadBytesMaxOf } from "../sink/jetstream.ts"
@@ -54,8 +54,6 @@ const connectQuery = Effect.fnUntraced(function* (
 })
 
 /** Another one with every connect: what an earlier life has left is not ours (P1). For people it begins with where it is. */
-const workerName = Effect.map(Effect.all([Random.nextIntBetween(0, 2 ** 32 - 1), Random.nextIntBetween(0, 2 ** 32 - 1)]), (words) =>
-  [hostname(), process.pid, words.map((word) => word.toString(16).padStart(8, "0")).join("")].join("-")
-)
+const workerName = Effect.map(randomName(64), (name) => [hostname(), process.pid, name].join("-"))
 
 export type { ClusteredOptions }
