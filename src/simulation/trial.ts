@@ -4,13 +4,14 @@
  */
 import { KeyfoldError, reasonOf } from "../errors.ts"
 import type { Job } from "../job.ts"
-import type { Limits } from "../options.ts"
+import { type Limits, resolveLimits } from "../options.ts"
 import type { Query } from "../query.ts"
 import { type StartOptions, startQuery } from "../start.ts"
 import { type Machine, SimulatedCluster } from "./cluster.ts"
 import { type Fault, lossyKinds } from "./faults.ts"
 import { Mischief } from "./mischief.ts"
 import { misnumbered } from "./outputs.ts"
+import type { RedisData } from "./redis-data.ts"
 import { World } from "./world.ts"
 
 /** An event that comes from outside: it is stored, whatever happens to workers and ways. */
@@ -56,6 +57,12 @@ export interface Trial {
 const drainMsMax = 120_000
 const restartMs = 500
 const feedAgainMs = 20
+/** Time and room for who rests: a log keeps what came since the last checkpoint. */
+const checkpointsAwaited = 3
+const logEntriesMax = 20
+
+const overgrown = (data: RedisData): readonly string[] =>
+  data.keys.filter((key) => key.endsWith(":log") && data.xrange(key, 0, logEntriesMax + 1).length > logEntriesMax)
 
 export const runTrial = async (options: TrialOptions): Promise<Trial> => {
   const run = new TrialRun(options)
@@ -108,7 +115,11 @@ class TrialRun {
     if (this.#failure !== undefined) return
     const [last] = this.#alive() as [readonly [Machine, Query]]
     await this.#settled("everything is read and out", () => last[1].processAllAvailable())
-    await this.#pass(this.#world.nowMs + (this.#options.restMs ?? 0))
+    await this.#pass(
+      this.#world.nowMs + (this.#options.restMs ?? 0) + checkpointsAwaited * resolveLimits(this.#options.limits).checkpointEveryMs
+    )
+    const [grown] = overgrown(this.cluster.redis.data)
+    if (grown !== undefined) this.#fail(`${grown} has more than ${logEntriesMax} entries, though nothing happens any more (P20)`)
     await this.#settled("all workers stop", () => Promise.all(this.#alive().map(([machine, query]) => this.#leave(machine, query))))
     const closer = this.cluster.machine()
     await this.#settled("timeouts are closed", async () => {

@@ -9,27 +9,38 @@ import { type FaultKind, faultKinds, faultText } from "../../src/simulation/faul
 import { runSeed, type SeedOptions, type SeedResult, shrink } from "./seeds.ts"
 import { workloads } from "./workloads.ts"
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string", default: "1" },
-    seeds: { type: "string" },
-    steps: { type: "string" },
-    workload: { type: "string" },
-    faults: { type: "string" },
-    trace: { type: "boolean", default: false },
-    "first-failure": { type: "boolean", default: false }
+const refuse = (message: string): never => {
+  console.error(message)
+  process.exit(2)
+}
+
+const options = {
+  seed: { type: "string", default: "1" },
+  seeds: { type: "string" },
+  steps: { type: "string" },
+  workload: { type: "string" },
+  faults: { type: "string" },
+  trace: { type: "boolean", default: false },
+  "first-failure": { type: "boolean", default: false }
+} as const
+
+const parsed = () => {
+  try {
+    return parseArgs({ options }).values
+  } catch (thrown) {
+    return refuse(
+      `${(thrown as Error).message}. The options are ${Object.keys(options)
+        .map((name) => `--${name}`)
+        .join(", ")}`
+    )
   }
-})
+}
+const values = parsed()
 
 const whole = (name: string, text: string): number => {
   const value = Number(text)
   if (!Number.isSafeInteger(value) || value < 0) refuse(`--${name} must be a whole number, got ${text}`)
   return value
-}
-
-const refuse = (message: string): never => {
-  console.error(message)
-  process.exit(2)
 }
 
 const first = whole("seed", values.seed)
@@ -58,8 +69,8 @@ let steps = 0
 let seeds = 0
 const failed: number[] = []
 for (let seed = first; seeds < seedsMax && (stepsMin === 0 || steps < stepsMin); seed++) {
-  const options: SeedOptions = { seed, kinds, workload: values.workload, ...(values.trace && { listener: (line) => console.log(line) }) }
-  const result = await runSeed(options)
+  const chosen: SeedOptions = { seed, kinds, workload: values.workload, ...(values.trace && { listener: (line) => console.log(line) }) }
+  const result = await runSeed(chosen)
   const { world } = result.trial.cluster
   seeds += 1
   steps += world.steps
@@ -70,7 +81,7 @@ for (let seed = first; seeds < seedsMax && (stepsMin === 0 || steps < stepsMin);
       console.log(`seed ${seed} fails: ${result.failure}`)
       break
     }
-    await tell(result, options)
+    await tell(result, chosen)
   } else if (seedsMax === 1)
     console.log(`seed ${seed} (${result.workload}): all is well; ${result.faults.length} faults, digest ${world.history.digest}`)
 }
