@@ -2,16 +2,16 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import { type Assembled, assemble } from "./assembly.ts"
 import { type Fault, failWithFaults, type KeyfoldError, reasonOf, shown } from "./errors.ts"
 import { type Job, planOf } from "./job.ts"
 import { type Duration, toDurationMs } from "./model/duration.ts"
+import { randomName } from "./model/random-name.ts"
 import { type Limits, resolveLimits } from "./options.ts"
 import type { TurnObserver } from "./partition/ports.ts"
 import type { Ends } from "./partition/runner.ts"
-import { runnersOf, runSchedule, type Schedule } from "./partition/schedule.ts"
+import { runnersOf, runSchedule, type Schedule, stillThere } from "./partition/schedule.ts"
 import type { Seat } from "./partition/seat.ts"
 import { deadLetterTopicName, type Plan } from "./plan.ts"
 import { deadLetterNameTaken, isUsableName, nameRule } from "./plan-names.ts"
@@ -75,7 +75,7 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
   const { plan, query, schedule, close, limits, connect } = settings
   const ports = yield* connect.query(limits)
   const nowMs = yield* Clock.currentTimeMillis
-  const runId = yield* randomName
+  const runId = yield* randomName(128)
   const progress = new ProgressLog({ runId, name: query, firstStage: plan.stages[0]?.name ?? "" }, nowMs)
   const observer: TurnObserver = { committed: (turn) => progress.count(turn), skipped: (records) => progress.countLost(records) }
   const assembled = yield* assemble({
@@ -110,17 +110,15 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
   }
 })
 
-/** 128 random bits, hexadecimal. */
-const randomName = Effect.map(Effect.all(Array.from({ length: 4 }, () => Random.nextIntBetween(0, 0xffffffff))), (words) =>
-  words.map((word) => word.toString(16).padStart(8, "0")).join("")
-)
-
 /** Everything that was in the sources when asked: waits, stage by stage, until it has been read and is out. */
 const processAll = Effect.fnUntraced(function* (assembled: Assembled) {
   for (const { seats } of assembled.stages) {
     for (const seat of seats) {
-      const ends = yield* seat.ends
-      while (!isThrough(seat, ends, yield* Clock.currentTimeMillis)) yield* Effect.sleep(pollMs)
+      let ends = yield* seat.ends
+      for (let polls = 1; !isThrough(seat, ends, yield* Clock.currentTimeMillis); polls++) {
+        yield* Effect.sleep(pollMs)
+        if (polls % endsAskedEvery === 0) ends = yield* stillThere(seat, ends)
+      }
     }
   }
 })
@@ -135,6 +133,8 @@ const isThrough = (seat: Seat, ends: Ends, nowMs: number): boolean => {
 }
 
 const pollMs = 2
+/** Polls between two looks at where the inputs end by now. */
+const endsAskedEvery = 500
 
 /** P21: what is committed is brought out, and every partition given back. */
 const leaveAll = (assembled: Assembled): Effect.Effect<void> =>

@@ -1,6 +1,7 @@
 /**
  * One partition of one stage: turns records into committed turns. Owns positions, clock, watermark and the order of things within a turn;
- * does not own when turns happen (schedule.ts), what calls do (activation) or where bytes go (journal, sink).
+ * does not own when turns happen (schedule.ts), what calls do (activation), where bytes go (journal, sink) or what the next stage knows of
+ * the watermark (watermarks.ts).
  *
  *   records ─intake▶ rows ─late?▶ groups ─load▶ calls ─▶ outbox ─▶ ONE commit ─▶ publish
  *
@@ -12,8 +13,6 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { KeyfoldError } from "../errors.ts"
-import { encodeWatermark } from "../model/envelope.ts"
-import type { WatermarkDeclaration } from "../model/operator.ts"
 import { TurnTooLarge } from "../model/outgoing.ts"
 import type { StoredRecord } from "../model/record.ts"
 import { type Change, noTimeout, type Resident } from "../model/resident.ts"
@@ -29,7 +28,8 @@ import type { PartitionEngine, PartitionInput, PartitionParts } from "./ports.ts
 import { encodeProgress, type InputPosition, type Progress } from "./progress.ts"
 import { recover } from "./recovery.ts"
 import { screenBatch } from "./screening.ts"
-import { clockAfter, nextDueAfter, outgoingAfter, shownWatermark, type Taken, timeoutBound } from "./time-keeping.ts"
+import { nextDueAfter, type Taken, timeoutBound } from "./time-keeping.ts"
+import { Watermarks } from "./watermarks.ts"
 
 export class Partition {
   /** Completes when it is to be let go of, be it in the middle of a sweep: the next owner goes on with that (P5, P21). Whoever holds it says so. */
@@ -37,25 +37,21 @@ export class Partition {
   readonly #parts: PartitionParts
   readonly #engine: PartitionEngine | undefined
   readonly #writer: string
-  readonly #idle: boolean[]
+  readonly #watermarks: Watermarks
   readonly #gathering: Gathering
   readonly #mishaps: Mishaps
-  readonly #declaredBehind: WatermarkDeclaration | undefined
   #progress!: Progress
   #numbering!: Numbering
   #revision = 0
   /** No armed timeout is earlier. */
   #nextDueMs = Number.POSITIVE_INFINITY
-  #watermarkSentMs = 0
-  #watermarkSentAtMs = Number.NEGATIVE_INFINITY
 
   constructor(parts: PartitionParts) {
     this.#parts = parts
     this.#writer = writerOf(parts.query, parts.stage.name, parts.partition)
-    this.#idle = parts.inputs.map(() => false)
+    this.#watermarks = new Watermarks(parts)
     this.#gathering = new Gathering(parts)
     this.#mishaps = new Mishaps(parts)
-    this.#declaredBehind = parts.stage.operators.find((operator) => operator.kind === "watermark")?.declaration
     this.#engine = parts.engine?.({
       context: parts.context,
       callStarted: (resident, eventTime) => parts.outgoing.startCall(resident.keyText, eventTime),
@@ -80,7 +76,7 @@ export class Partition {
   }
 
   get isIdle(): boolean {
-    return this.#idle.every((idle) => idle)
+    return this.#watermarks.isIdle
   }
 
   /** Whether it has ever seen a row or a watermark. */
@@ -127,45 +123,35 @@ export class Partition {
   /** Moves the watermark without rows (idleness, an adopted watermark, the end of a bounded run), and fires what became due (W2). */
   readonly advanceWatermark = Effect.fnUntraced(function* (this: Partition, watermarkMs: number, clockMs: number) {
     if (!this.#parts.stage.hasWatermark || watermarkMs <= this.#progress.watermarkMs) return false
-    this.#progress = { ...this.#progress, watermarkMs }
-    yield* this.#fitting([], { nowMs: this.#clockAt(clockMs).nowMs, always: true })
-    yield* this.#followUps()
-    return true
+    return yield* this.#move({ watermarkMs }, clockMs)
   })
 
   /** The same for the watermark of a `withWatermark` behind the stage: a partition that puts nothing out must not hold the next stage. */
   readonly advanceOutgoing = Effect.fnUntraced(function* (this: Partition, outgoingWatermarkMs: number, clockMs: number) {
     if (outgoingWatermarkMs <= this.#progress.outgoingWatermarkMs) return false
-    this.#progress = { ...this.#progress, outgoingWatermarkMs }
-    yield* this.#fitting([], { nowMs: this.#clockAt(clockMs).nowMs, always: true })
-    yield* this.#followUps()
-    return true
+    return yield* this.#move({ outgoingWatermarkMs }, clockMs)
   })
 
   /** Where idleness puts the watermark of this partition by itself: other inputs no longer wait for an idle one (W6). */
   setIdle(input: number, idle: boolean): void {
-    this.#idle[input] = idle
+    this.#watermarks.setIdle(input, idle)
   }
 
   /** The watermark as its inputs alone put it now. */
   get shownWatermarkMs(): number {
-    return shownWatermark(this.#progress, this.#parts.inputs, this.#idle)
+    return this.#watermarks.shownMs(this.#progress)
   }
 
   /** When a watermark that the next stage does not know yet should go out; undefined: it knows (P24). */
   get unsentWatermarkAtMs(): number | undefined {
-    const { downstream } = this.#parts
-    if (downstream === undefined || this.#progress.outgoingWatermarkMs <= this.#watermarkSentMs) return undefined
-    return this.#watermarkSentAtMs + watermarkMsEvery
+    return this.#watermarks.unsentAtMs(this.#progress)
   }
 
   /** Sends what waits, when its time has come or `atOnce`. Answers whether it did. */
   readonly sendWatermark = Effect.fnUntraced(function* (this: Partition, clockMs: number, atOnce: boolean) {
     const at = this.unsentWatermarkAtMs
     if (at === undefined || (!atOnce && clockMs < at)) return false
-    yield* this.#fitting([], { nowMs: this.#clockAt(clockMs).nowMs, always: true })
-    yield* this.#followUps()
-    return true
+    return yield* this.#move({}, clockMs)
   })
 
   /** Goes on reading an input at another position, for good: records are gone, and the job was told to go on (`failOnDataLoss: false`). */
@@ -205,6 +191,14 @@ export class Partition {
   }
 
   // ---- one turn
+
+  /** A turn without rows, which is committed whatever it finds. */
+  readonly #move = Effect.fnUntraced(function* (this: Partition, to: Partial<Progress>, clockMs: number) {
+    this.#progress = { ...this.#progress, ...to }
+    yield* this.#fitting([], { nowMs: this.#clockAt(clockMs).nowMs, always: true })
+    yield* this.#followUps()
+    return true
+  })
 
   /** P7: a turn that would write too much runs again with half the records, then half the timeouts; a single one is its call's fault. */
   readonly #fitting = Effect.fnUntraced(function* (
@@ -284,7 +278,7 @@ export class Partition {
       changes,
       initialCount: initial.size
     })
-    this.#appendWatermark(progress, bounds.always)
+    this.#watermarks.append(progress, bounds.always)
     const empty = countOf(batch) === 0 && this.#nothingHappened(progress, changes)
     if (empty && !bounds.always) this.#progress = progress
     else {
@@ -369,25 +363,21 @@ export class Partition {
     readonly changes: readonly Change[]
     readonly initialCount: number
   }): Progress {
-    const { stage, inputs, outgoing } = this.#parts
     const { nowMs } = turn.clock
     const before = this.#progress
     turn.read.forEach((records, index) => {
-      if (records.length > 0) this.#idle[index] = false
+      if (records.length > 0) this.#watermarks.setIdle(index, false)
     })
-    const clocks = before.clocks.map((clock, index) => clockAfter(clock, turn.taken[index] as Taken, nowMs))
-    const watermarkMs = stage.hasWatermark ? shownWatermark({ watermarkMs: before.watermarkMs, clocks }, inputs, this.#idle) : 0
+    const moved = this.#watermarks.after(before, turn.taken, nowMs)
     this.#nextDueMs = nextDueAfter(this.#nextDueMs, turn, this.#bound(turn.clock))
     const initialised = before.initialised + turn.initialCount
-    const boundAfter = this.#bound({ nowMs, watermarkMs: stage.hasWatermark ? watermarkMs : undefined })
+    const boundAfter = this.#bound({ nowMs, watermarkMs: this.#parts.stage.hasWatermark ? moved.watermarkMs : undefined })
     return {
       ...before,
-      ...outgoingAfter(before, { watermarkMs, newestMs: outgoing.newestMs }, this.#declaredBehind),
+      ...moved,
       positions: before.positions.map((at, index) => positionAfter(at, turn.read[index]?.at(-1))),
       seen: turn.seen,
       nowMs,
-      watermarkMs,
-      clocks,
       followUp: turn.due.more || this.#nextDueMs < boundAfter || initialised < this.#gathering.initialCount,
       sweepWatermarkMs: turn.due.more ? (turn.clock.watermarkMs ?? null) : null,
       initialised
@@ -396,21 +386,6 @@ export class Partition {
 
   #bound(clock: TurnClock): number {
     return timeoutBound(this.#parts.stage.actor?.timeout, clock)
-  }
-
-  /**
-   * P24: after all rows of the turn and its follow-ups, to every partition of the internal topic, at most every 200 ms; what waits is sent
-   * by `sendWatermark`.
-   */
-  #appendWatermark(progress: Progress, always: boolean): void {
-    const { downstream, outgoing, partition } = this.#parts
-    if (downstream === undefined || progress.followUp || progress.outgoingWatermarkMs <= this.#watermarkSentMs) return
-    if (!always && progress.nowMs < this.#watermarkSentAtMs + watermarkMsEvery) return
-    const payload = encodeWatermark({ watermarkMs: progress.outgoingWatermarkMs, upstream: partition })
-    for (let target = 0; target < downstream.partitions; target++)
-      outgoing.appendOwn({ topic: downstream.topic, partition: target, payload })
-    this.#watermarkSentMs = progress.outgoingWatermarkMs
-    this.#watermarkSentAtMs = progress.nowMs
   }
 
   /** A turn without rows that found nothing needs no commit; that a follow-up was flagged for it is harmless to find again. */
@@ -444,8 +419,6 @@ export class Partition {
     this.#mishaps.startTurn([])
   }
 }
-
-const watermarkMsEvery = 200
 
 const noGroups: readonly Resident[] = []
 

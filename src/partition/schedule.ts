@@ -8,6 +8,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { KeyfoldError } from "../errors.ts"
 import type { RunPhase } from "./membership.ts"
 import type { Ends, Runner } from "./runner.ts"
@@ -125,7 +126,9 @@ const bounded = Effect.fnUntraced(function* (
       )
     const isOver = (tenure: Tenure) => () => stopped() || tenure.isOver
     yield* phase("read", (runner, tenure, place) =>
-      once ? oneTurn(runner, ends[place]) : toTheEnd(runner, tenure, ends[place] as Ends, isOver(tenure))
+      once
+        ? oneTurn(runner, ends[place])
+        : toTheEnd(runner, tenure, { seat: stage.seats[place] as Seat, ends: ends[place] as Ends }, isOver(tenure))
     )
     // Whoever finished early rests at what the others had reached by then; now that all rest, once more.
     yield* phase("rested", (runner) => (once ? Effect.void : Effect.asVoid(Effect.uninterruptible(runner.idle(finished)))))
@@ -143,15 +146,30 @@ const oneTurn = Effect.fnUntraced(function* (runner: Runner, ends: Ends | undefi
   yield* runner.partition.sendWatermark(yield* Clock.currentTimeMillis, true)
 })
 
-const toTheEnd = Effect.fnUntraced(function* (runner: Runner, tenure: Tenure, ends: Ends, stopped: () => boolean) {
+const toTheEnd = Effect.fnUntraced(function* (
+  runner: Runner,
+  tenure: Tenure,
+  to: { readonly seat: Seat; readonly ends: Ends },
+  stopped: () => boolean
+) {
+  let { ends } = to
   yield* drain(runner, tenure, ends, stopped)
   // A source that cannot be reached for a while answers nothing (I8).
-  while (!stopped() && runner.lag(ends) > 0) {
+  for (let lag = runner.lag(ends); !stopped() && lag > 0; ) {
     yield* runner.wait(Effect.sleep(lookMsEvery))
     yield* drain(runner, tenure, ends, stopped)
+    const before = lag
+    lag = runner.lag(ends)
+    if (lag < before) continue
+    ends = Option.getOrElse(yield* Effect.timeoutOption(stillThere(to.seat, ends), lookMsEvery), () => ends)
+    lag = runner.lag(ends)
   }
   if (!stopped()) yield* Effect.uninterruptible(runner.idle(finished))
 })
+
+/** The ends of before, or where the inputs end by now: the last messages of a foreign stream may be removed before they are read (I6). */
+export const stillThere = (seat: Pick<Seat, "ends">, ends: Ends): Effect.Effect<Ends, KeyfoldError> =>
+  Effect.map(seat.ends, (now) => ends.map((end, index) => Math.min(end, now[index] ?? end)))
 
 const lookMsEvery = 200
 

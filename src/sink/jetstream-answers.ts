@@ -30,12 +30,13 @@ const nobody: Hitch = { kind: "nobody", maybeStored: false, reason: "no stream t
 /** The sequence that the message was stored at just now, or why it is not known to be stored. */
 export const readAck = (message: Msg): number | Hitch => {
   const sequence = plainSequence(message.data)
-  if (sequence > 0) return sequence
+  if (sequence > 0 && sequence <= Number.MAX_SAFE_INTEGER) return sequence
   if (message.data.byteLength === 0) return isNoResponders(message) ? nobody : unreadable
   const answer = readJson<Ack>(message)
   if (answer === undefined) return unreadable
   if (answer.error !== undefined) return hitchOf(answer.error)
   const { seq = 0, duplicate = false } = answer
+  if (!Number.isSafeInteger(seq) || seq < 0) return unreadable
   // P14: a server that has not stored the first one yet says `duplicate` and no sequence.
   return duplicate || seq === 0 ? { kind: "look", maybeStored: true, reason: "it is a duplicate", duplicateOf: seq } : seq
 }
@@ -81,20 +82,17 @@ interface Ack {
 
 export const errorCode = { wrongLastSequence: 10_071, noMessage: 10_037, streamNotFound: 10_059 } as const
 
-/** 10071: another message of the subject is the last one. 10201: an atomic batch holds one that is stored. */
-const looked = new Set<number>([errorCode.wrongLastSequence, 10_201])
-
-/** P15: 10158 is a duplicate in process, 10164 one of the subject in process, 10210 a batch in process. */
-const passing = new Set([10_158, 10_164, 10_210])
+/** P15: 10158 is a duplicate in process, 10164 one of the subject in process. */
+const passing = new Set([10_158, 10_164])
 
 /** Limits of the stream (10077, its description says which), the account (10002) and the server (10023, 10028, 10047). */
 const full = new Set([10_077, 10_002, 10_023, 10_028, 10_047])
 
 export const hitchOf = (error: ServerError): Hitch => {
-  const code = error.err_code ?? 0
-  const status = error.code ?? 0
-  const reason = `${error.description ?? "an error without words"} (${code === 0 ? status : code})`
-  if (looked.has(code)) return { kind: "look", maybeStored: false, reason }
+  const { code: status = 0, err_code: code = 0, description } = error
+  const words = typeof description === "string" ? description : "an error without words"
+  const reason = `${words} (${code === 0 ? status : code})`
+  if (code === errorCode.wrongLastSequence) return { kind: "look", maybeStored: false, reason }
   if (passing.has(code)) return { kind: "again", maybeStored: false, reason }
   if (full.has(code)) return { kind: "full", maybeStored: false, reason }
   if (code === errorCode.streamNotFound) return nobody
@@ -128,11 +126,18 @@ const unreadable: Hitch = { kind: "again", maybeStored: true, reason: "an answer
 
 const isNoResponders = (message: Msg): boolean => message.headers?.code === 503
 
-const readJson = <A>(message: Msg): A | undefined => {
+/** Undefined for what no server says: whoever listens on the subject may be the first to answer. */
+const readJson = <A extends { readonly error?: ServerError }>(message: Msg): A | undefined => {
   try {
     const { buffer, byteOffset, byteLength } = message.data
-    return JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString()) as A
+    const answer = JSON.parse(Buffer.from(buffer, byteOffset, byteLength).toString()) as A
+    return isObject(answer) && (answer.error === undefined || isServerError(answer.error)) ? answer : undefined
   } catch {
     return undefined
   }
 }
+
+const isServerError = (error: ServerError): boolean =>
+  isObject(error) && [error.code, error.err_code].every((code) => code === undefined || typeof code === "number")
+
+const isObject = (value: unknown): boolean => typeof value === "object" && value !== null && !Array.isArray(value)

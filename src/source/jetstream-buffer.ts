@@ -1,6 +1,6 @@
 /**
  * The messages of one partition between the consumer and the engine, in order. What was answered stays until somebody reads on from behind
- * it, because the same position may be read again (I2).
+ * it, because the same position may be read again (I2). What comes last may be in doubt: nobody sees it before it is shown.
  */
 import type { Msg } from "@nats-io/transport-node"
 import type { StoredRecord } from "../model/record.ts"
@@ -19,9 +19,10 @@ const compactEvery = 4_096
 
 export class MessageBuffer {
   #messages: BufferedMessage[] = []
-  /** Where what was not forgotten begins, and what was not answered. */
+  /** Where what was not forgotten begins, what was not answered, and what is not shown. */
   #head = 0
   #answered = 0
+  #shown = 0
   #bytesEnd = 0
 
   /** Messages that nobody has read yet. */
@@ -39,9 +40,23 @@ export class MessageBuffer {
     this.#messages.push(buffered)
   }
 
+  showAll(): void {
+    this.#shown = this.#messages.length
+  }
+
+  show(upTo: number): void {
+    this.#shown = this.#indexBehind(upTo)
+  }
+
+  /** Forgets what is not shown. */
+  dropHidden(): void {
+    this.#messages.length = this.#shown
+    this.#bytesEnd = this.#messages.at(-1)?.bytesEnd ?? this.#bytesEnd
+  }
+
   /** Whether there is something behind a position. */
   hasBehind(after: number): boolean {
-    const last = this.#messages.at(-1)
+    const last = this.#messages[this.#shown - 1]
     return last !== undefined && last.position > after
   }
 
@@ -54,7 +69,7 @@ export class MessageBuffer {
   /** Whether there is as much behind a position as one reading may take. */
   isEnough({ after, countMax, bytesMax }: TakeBounds): boolean {
     const from = this.#indexBehind(after)
-    return this.#messages.length - from >= countMax || this.#bytesEnd - this.#bytesBefore(from) > bytesMax
+    return this.#shown - from >= countMax || this.#bytesBefore(this.#shown) - this.#bytesBefore(from) > bytesMax
   }
 
   /** I3. Forgets what lies up to `after`. */
@@ -63,7 +78,7 @@ export class MessageBuffer {
     const from = this.#head
     const bytesBefore = this.#bytesBefore(from)
     const records: StoredRecord[] = []
-    for (let index = from; index < this.#messages.length && records.length < countMax; index++) {
+    for (let index = from; index < this.#shown && records.length < countMax; index++) {
       const message = this.#messages[index] as BufferedMessage
       if (records.length > 0 && message.bytesEnd - bytesBefore > bytesMax) break
       records.push(message.record(of))
@@ -95,6 +110,7 @@ export class MessageBuffer {
     if (upTo < compactEvery && upTo < this.#messages.length) return
     this.#messages = this.#messages.slice(upTo)
     this.#answered -= upTo
+    this.#shown -= upTo
     this.#head = 0
   }
 }

@@ -54,6 +54,11 @@ export class Pulls {
     return this.#parts.subject
   }
 
+  /** Whether the server is to send something. */
+  get isOpen(): boolean {
+    return this.#open.length > 0
+  }
+
   get isFull(): boolean {
     return this.#open.length >= pullsMax
   }

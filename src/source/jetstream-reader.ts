@@ -2,32 +2,23 @@
  * Reads one stream in order from a position on, with an ephemeral consumer that it makes again whenever there is doubt. Owns the buffer
  * between server and engine. What it has verified is never lost by a reset: `scanned` only grows, and each consumer starts behind it.
  *
- *   opening ──guarded (P3)──▶ reading ──lost, hole, other sequence, silence──▶ opening
+ *   opening ──guarded (P3)──▶ reading ──lost, hole, other sequence, silence, nothing comes──▶ opening
  *      │
  *      └──gap, refused──▶ faulty (for good; whoever reads next gets a new reader)
  *
  * Only messages run through here one by one (R16); opening is an Effect, one per reader.
  */
-import { createInbox, type Msg, PermissionViolationError } from "@nats-io/transport-node"
+import { type Msg, PermissionViolationError } from "@nats-io/transport-node"
 import * as Effect from "effect/Effect"
 import { invariant, KeyfoldError } from "../errors.ts"
-import type { ReadPosition, StoredRecord } from "../model/record.ts"
+import type { StoredRecord } from "../model/record.ts"
 import type { ApiFault, JetStreamApi } from "./jetstream-api.ts"
 import { MessageBuffer, type TakeBounds } from "./jetstream-buffer.ts"
-import { deletedRecord, guard, type StreamPlace } from "./jetstream-guard.ts"
+import { openConsumer, type ReaderPlace, type ReaderPosition } from "./jetstream-consumer.ts"
+import { guard } from "./jetstream-guard.ts"
+import { Jumps } from "./jetstream-jumps.ts"
 import { Arrival } from "./jetstream-message.ts"
 import { type Pull, type PullSize, Pulls, pullBytesMax } from "./jetstream-pulls.ts"
-
-export interface ReaderPlace extends StreamPlace {
-  readonly created: string
-  /** Whether records may be missing in the middle: the stream's own settings remove them one by one. */
-  readonly hasHoles: boolean
-  /** Which subjects count; undefined: all. */
-  readonly accepts: ((subject: string) => boolean) | undefined
-}
-
-/** As much of a position as is known without asking the journal (P3). */
-export type ReaderPosition = Pick<ReadPosition, "position" | "publishedAt">
 
 export interface ReaderParts {
   readonly api: JetStreamApi
@@ -38,21 +29,27 @@ export interface ReaderParts {
 
 /** Looks of the source (one a second) without a word from the server, heartbeats included, after which a consumer counts as lost. */
 const silentLooksMax = 4
+/** Looks without a record, though there are more and the server was asked for them, after which its leader is asked what is there. */
+const emptyLooksMax = 3
 const reopenMs = 100
-const consumerKeptMs = 30_000
+/** Between two questions about jumps: in a stream full of holes one of them clears many. */
+const clearMsEvery = 5
 
 export class StreamReader {
   readonly place: ReaderPlace
   readonly #parts: ReaderParts
   readonly #buffer = new MessageBuffer()
   #arrival = new Arrival()
+  readonly #jumps = new Jumps()
   readonly #waiting = new Set<() => boolean>()
-  /** All that counts in (base, scanned] is in the buffer. */
+  /** All that counts in (base, scanned] is in the buffer; what has arrived behind that is in doubt, and hidden there. */
   #base: number
   #scanned: number
+  #arrived: number
   /** When the messages there were published; null when it is not known. */
   #baseAt: number | null
   #scannedAt: number | null
+  #arrivedAt: number | null
   #known = 0
   #fault: KeyfoldError | undefined
   #isGuarded = false
@@ -60,10 +57,11 @@ export class StreamReader {
   #isWaking = false
   #pulls: Pulls | undefined
   #lost: (() => void) | undefined
-  /** Where the server has jumped to; 0: nowhere. */
-  #jumpedTo = 0
+  /** The server has jumped over records, or brings none: the leader is to say whether they are there. */
+  #isMissing = false
   #pullBytesMin = 0
   #silentLooks = 0
+  #emptyLooks = 0
   #unusedLooks = 0
 
   constructor(place: ReaderPlace, at: ReaderPosition, parts: ReaderParts) {
@@ -71,8 +69,10 @@ export class StreamReader {
     this.#parts = parts
     this.#base = at.position
     this.#scanned = at.position
+    this.#arrived = at.position
     this.#baseAt = at.publishedAt
     this.#scannedAt = at.publishedAt
+    this.#arrivedAt = at.publishedAt
   }
 
   // ---- for whoever reads
@@ -163,7 +163,12 @@ export class StreamReader {
       const before = this.#scanned
       if (consumer !== undefined) {
         const deleted = Effect.forkDetach(this.#parts.api.deleteConsumer(this.place.stream, consumer))
-        yield* Effect.ensuring(this.#untilLost(consumer), deleted)
+        const lost = this.#untilLost(consumer)
+        const reading = this.place.hasHoles ? Effect.raceFirst(lost, this.#clearJumps) : lost
+        yield* Effect.ensuring(
+          Effect.catch(reading, (fault) => Effect.sync(() => this.#fail(fault))),
+          deleted
+        )
       }
       if (!this.#isClosed && this.#scanned === before) yield* Effect.sleep(reopenMs)
     }
@@ -173,6 +178,10 @@ export class StreamReader {
   reset(): void {
     this.#pulls?.close()
     this.#pulls = undefined
+    this.#jumps.forget()
+    this.#buffer.dropHidden()
+    this.#arrived = this.#scanned
+    this.#arrivedAt = this.#scannedAt
     this.#lost?.()
   }
 
@@ -186,7 +195,10 @@ export class StreamReader {
   look(): void {
     this.#unusedLooks += 1
     this.#silentLooks += 1
-    if (this.#pulls !== undefined && this.#silentLooks > silentLooksMax) this.reset()
+    this.#emptyLooks = this.#pulls?.isOpen === true && this.#arrived < this.#known ? this.#emptyLooks + 1 : 0
+    if (this.#emptyLooks > emptyLooksMax) this.#isMissing = true
+    const isLost = this.#silentLooks > silentLooksMax || this.#emptyLooks > emptyLooksMax
+    if (this.#pulls !== undefined && isLost) this.reset()
   }
 
   /** The server has refused a request by its permissions, and says only to which subject. */
@@ -196,36 +208,27 @@ export class StreamReader {
 
   // ---- inside
 
-  /** Makes a consumer and guards it (P3). The guard comes last: only then is it sure that it is this stream that the consumer reads. */
+  /** Begins with a consumer of its own; undefined: to be tried again. */
   readonly #open = Effect.fnUntraced(function* (this: StreamReader): Effect.fn.Return<string | undefined, KeyfoldError> {
-    const { api } = this.#parts
-    const at = { created: this.place.created, position: this.#scanned, publishedAt: this.#scannedAt }
-    const name = nameOf(createInbox())
-    const opened = Effect.gen({ self: this }, function* () {
-      const info = yield* guard(api, this.place, at)
-      if (this.#jumpedTo > at.position) yield* this.#checkJump()
-      yield* api.ask(`CONSUMER.CREATE.${this.place.stream}.${name}`, consumerOf(this.place.stream, name, at.position + 1))
-      const again = yield* api.streamInfo(this.place.stream)
-      return again.created === info.created ? again : undefined
-    })
-    const info = yield* Effect.catch(opened, (fault) =>
-      fault instanceof KeyfoldError ? Effect.fail(fault) : Effect.succeed(this.#silence(fault))
-    )
-    if (info instanceof KeyfoldError) return yield* Effect.fail(info)
-    if (info === undefined) return undefined
-    this.#known = info.state.last_seq
+    const isMissing = this.#isMissing
+    this.#isMissing = false
+    const at = { position: this.#scanned, publishedAt: this.#scannedAt }
+    const consumer = yield* Effect.catch(openConsumer(this.#parts.api, this.place, at, isMissing), (fault) => this.#again(fault))
+    if (consumer === undefined) return undefined
+    this.#known = consumer.last
     this.#isGuarded = true
     this.#wake()
-    return name
+    return consumer.name
   })
 
   /** What a question that was not answered means: try again, or an error. */
-  #silence(fault: ApiFault): KeyfoldError | undefined {
-    if (fault.kind === "refused") return fault.error
+  #again(fault: ApiFault | KeyfoldError): Effect.Effect<undefined, KeyfoldError> {
+    if (fault instanceof KeyfoldError) return Effect.fail(fault)
+    if (fault.kind === "refused") return Effect.fail(fault.error)
     // What was there a moment ago is not: the next guard says what that means.
-    if (fault.kind === "silent" || fault.code === 404) return undefined
-    const { stream } = this.place
-    return new KeyfoldError("unreachable", `the stream ${stream} cannot be read: the server answers "${fault.reason}" (${fault.errorCode})`)
+    if (fault.kind === "silent" || fault.code === 404) return Effect.succeed(undefined)
+    const why = `the server answers "${fault.reason}" (${fault.errorCode})`
+    return Effect.fail(new KeyfoldError("unreachable", `the stream ${this.place.stream} cannot be read: ${why}`))
   }
 
   /** Reads with a consumer until it is lost, or something is wrong with it. */
@@ -238,6 +241,7 @@ export class StreamReader {
       }
       const { api, inboxPrefix } = this.#parts
       this.#silentLooks = 0
+      this.#emptyLooks = 0
       this.#arrival = new Arrival()
       const pulls: Pulls = new Pulls({
         connection: api.connection,
@@ -259,29 +263,48 @@ export class StreamReader {
     const arrival = this.#arrival
     if (error !== null) this.#failed(error)
     else if (!arrival.read(message)) this.#status(pulls, pull, message)
-    else if (arrival.position === this.#scanned + 1 || this.#mayJumpTo(arrival.position)) {
+    else if (arrival.position === this.#arrived + 1 || this.#mayJumpTo(arrival.position)) {
       pulls.delivered(pull, arrival.bytes)
-      this.#scanned = arrival.position
-      this.#scannedAt = arrival.publishedAt
+      this.#emptyLooks = 0
+      this.#arrived = arrival.position
+      this.#arrivedAt = arrival.publishedAt
       const { accepts } = this.place
       if (accepts === undefined || accepts(message.subject)) this.#buffer.push(arrival, message)
+      if (this.#jumps.heldBehind === undefined) this.#show()
       if (!pulls.isFull) this.#refill()
-      this.#wake()
     } else this.reset()
+  }
+
+  /** What has arrived up to the next jump has been verified. */
+  #show(): void {
+    const held = this.#jumps.heldBehind
+    this.#scanned = held === undefined ? this.#arrived : held.position
+    this.#scannedAt = held === undefined ? this.#arrivedAt : held.publishedAt
+    if (held === undefined) this.#buffer.showAll()
+    else this.#buffer.show(held.position)
+    this.#wake()
   }
 
   /** I1. Otherwise it is cleared up first: with a new consumer, and by asking the leader. */
   #mayJumpTo(position: number): boolean {
-    if (position > this.#scanned) this.#jumpedTo = position
-    return position > this.#scanned && this.place.hasHoles
+    if (position <= this.#arrived) return false
+    if (this.place.hasHoles) this.#jumps.from({ position: this.#arrived, publishedAt: this.#arrivedAt })
+    else this.#isMissing = true
+    return this.place.hasHoles
   }
 
-  /** The server has jumped over records in the middle of the stream: does its leader have them? */
-  readonly #checkJump = Effect.fnUntraced(function* (this: StreamReader): Effect.fn.Return<void, ApiFault | KeyfoldError> {
-    const expected = this.#scanned + 1
-    this.#jumpedTo = 0
-    const next = yield* this.#parts.api.message(this.place.stream, { seq: expected, next_by_subj: ">" })
-    if (next !== undefined && next.position > expected) return yield* Effect.fail(deletedRecord(this.place, expected, next.position))
+  /** P3: the stream must begin before what was jumped over; then its settings have removed that, one by one. For as long as it reads. */
+  readonly #clearJumps: Effect.Effect<void, KeyfoldError> = Effect.gen({ self: this }, function* (this: StreamReader) {
+    const { api } = this.#parts
+    for (;;) {
+      yield* this.#jumps.came
+      const before = { created: this.place.created, position: this.#scanned, publishedAt: null }
+      const info = yield* Effect.catch(guard(api, this.place, before), (fault) => this.#again(fault))
+      if (info === undefined) return this.reset()
+      this.#jumps.clear()
+      this.#show()
+      yield* Effect.sleep(clearMsEvery)
+    }
   })
 
   #status(pulls: Pulls, pull: Pull, message: Msg): void {
@@ -329,21 +352,3 @@ export class StreamReader {
     })
   }
 }
-
-const nameOf = (inbox: string): string => `kf-${inbox.slice(inbox.lastIndexOf(".") + 1)}`
-
-const nanosecondsPerMs = 1_000_000
-
-const consumerOf = (stream: string, name: string, position: number): object => ({
-  stream_name: stream,
-  config: {
-    name,
-    deliver_policy: "by_start_sequence",
-    opt_start_seq: position,
-    ack_policy: "none",
-    replay_policy: "instant",
-    inactive_threshold: consumerKeptMs * nanosecondsPerMs,
-    mem_storage: true,
-    num_replicas: 1
-  }
-})

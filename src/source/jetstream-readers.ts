@@ -9,8 +9,9 @@ import type { KeyfoldError } from "../errors.ts"
 import type { StoredRecord } from "../model/record.ts"
 import type { ArrivalBeat } from "./arrival-beat.ts"
 import type { JetStreamApi } from "./jetstream-api.ts"
+import type { ReaderPlace, ReaderPosition } from "./jetstream-consumer.ts"
 import type { PullSize } from "./jetstream-pulls.ts"
-import { type ReaderPlace, type ReaderPosition, StreamReader } from "./jetstream-reader.ts"
+import { StreamReader } from "./jetstream-reader.ts"
 import type { ReadRequest } from "./source.ts"
 
 const lookMsEvery = 1_000

@@ -6,8 +6,9 @@ import type { StreamConfig } from "@nats-io/jetstream"
 import * as Effect from "effect/Effect"
 import { KeyfoldError, shown } from "../errors.ts"
 import { duplicateWindowMs, streamNameLengthMax, streamOf, streamSubjects } from "../model/jetstream-names.ts"
+import { partitionsMax } from "../model/topic.ts"
 import { type ApiFault, type ApiRefusal, isStreamMissing, type JetStreamApi, type StreamInfo } from "./jetstream-api.ts"
-import type { ReaderPlace } from "./jetstream-reader.ts"
+import type { ReaderPlace } from "./jetstream-consumer.ts"
 import type { TopicDescription } from "./source.ts"
 
 export const topicHash = "fnv1a32"
@@ -200,10 +201,12 @@ const settingsOf = (name: string, partition: number, { config }: StreamInfo): Ef
   const stream = streamOf({ topic: name, partition })
   const said = saidIn(config.description ?? "")
   if (said === undefined || said.topic !== name) return Effect.fail(notOurs(name, stream))
-  if (!(Number(said.format) <= formatNewest)) return Effect.fail(newer(name))
+  if (!(typeof said.format === "number" && said.format <= formatNewest)) return Effect.fail(newer(name))
   if (said.hash !== topicHash) return Effect.fail(otherHash(name, said.hash))
   const { partitions } = said
-  if (!Number.isInteger(partitions) || (partitions as number) < 1) return Effect.fail(notOurs(name, stream))
+  if (!Number.isInteger(partitions) || (partitions as number) < 1 || (partitions as number) > partitionsMax) {
+    return Effect.fail(notOurs(name, stream))
+  }
   return Effect.succeed({ partitions: partitions as number, replicas: config.num_replicas ?? 1 })
 }
 

@@ -13,9 +13,9 @@ import { invariant, KeyfoldError } from "../errors.ts"
 import type { StoredRecord, TopicPartition } from "../model/record.ts"
 import { ArrivalBeat } from "./arrival-beat.ts"
 import { type ApiFault, type ApiRefusal, JetStreamApi } from "./jetstream-api.ts"
+import type { ReaderPlace } from "./jetstream-consumer.ts"
 import { guard } from "./jetstream-guard.ts"
 import { lastPosition, positionBefore, resumeAfter } from "./jetstream-positions.ts"
-import type { ReaderPlace } from "./jetstream-reader.ts"
 import { anyArrival, openReaders, readFrom } from "./jetstream-readers.ts"
 import { type KnownTopic, type TopicOptions, Topics } from "./jetstream-topics.ts"
 import { trim } from "./jetstream-trim.ts"
@@ -26,7 +26,7 @@ export interface JetStreamSourceOptions extends TopicOptions {
   readonly inboxPrefix?: string | undefined
   /** Where JetStream answers. Default `$JS.API`. */
   readonly apiPrefix?: string
-  /** Told once of each topic of which nothing could be removed. */
+  /** Told once of each topic of which the server lets nothing be removed. */
   readonly warn?: ((message: string) => void) | undefined
 }
 
@@ -42,9 +42,12 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
   yield* Effect.forkScoped(beat.run)
 
   const grown = new Set<string>()
-  const untrimmed = ({ topic }: TopicPartition, { message }: KeyfoldError): void => {
-    if (grown.has(topic)) return
+  /** Only what the server says no to makes it grow: in an outage nothing comes in either, and it passes. */
+  const untrimmed = (place: ReaderPlace, fault: ApiFault): void => {
+    const { topic } = place
+    if (fault.kind === "silent" || grown.has(topic)) return
     grown.add(topic)
+    const { message } = fault.kind === "api" ? refusal(place, fault) : fault.error
     options.warn?.(`rows of ${topic} that were read could not be removed, so it grows: ${message}. It is tried again`)
   }
 
@@ -82,10 +85,7 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
         (readersBehind) => anyArrival(readersBehind, beat)
       ),
     trim: (of, upTo) =>
-      Effect.tapError(
-        asking(of, ({ stream }) => trim(api, stream, upTo)),
-        (failure) => Effect.sync(() => untrimmed(of, failure))
-      )
+      asking(of, (place) => Effect.tapError(trim(api, place.stream, upTo), (fault) => Effect.sync(() => untrimmed(place, fault))))
   }
 })
 

@@ -7,7 +7,8 @@
  * I3. `read` answers at most `countMax` records, and beyond the first at most `bytesMax` bytes of payload.
  * I4. The first to open a topic creates it; its partition count and hash never change, and a declaration that differs is refused.
  * I5. `arrival` completes when a record may have arrived behind one of the positions: sometimes for nothing, never too late for ever.
- * I6. `trim` removes records up to a position and nothing behind it (a writer's very last may stay); `lastPosition` never goes back.
+ * I6. `trim` removes records up to a position and nothing behind it (a writer's very last may stay); `lastPosition` never goes back, but in a
+ *     foreign stream whose last messages are removed one by one.
  * I7. `check` fails with `source-gap` when the log is not the one that a position was read from, or has lost records around it (P3).
  * I8. A source that cannot be reached answers nothing new: `read` comes back empty, `arrival` waits. The other questions wait, or fail
  *     with `unreachable`.

@@ -33,10 +33,8 @@ test("P14 a duplicate is looked for, wherever it is said to be", () => {
 test("P14, P15 what an error asks for", () => {
   for (const [text, kind, maybeStored] of [
     [refusal(400, 10_071, "wrong last sequence: 0"), "look", false],
-    [refusal(400, 10_201, "batch holds a duplicate"), "look", false],
     [refusal(409, 10_158, "duplicate message id is in process"), "again", false],
     [refusal(400, 10_164, "expected last sequence is in process"), "again", false],
-    [refusal(429, 10_210, "too many batches"), "again", false],
     [refusal(503, 10_008, "JetStream system temporarily unavailable"), "again", true],
     [refusal(429, 10_167, "too many requests"), "again", true],
     [refusal(503, 10_077, "maximum messages exceeded"), "full", false],

@@ -61,3 +61,22 @@ test("a partition that is given up in the middle of a bounded run is not said to
   await run(kept, "available-now")
   expect(kept.reached).toEqual(["read", "rested", "closed"])
 })
+
+test("I6: a bounded run does not wait for the last messages of a foreign stream that were removed before they were read", async () => {
+  const position = 3
+  const runner: Runner = {
+    ...runnerWith(Effect.void),
+    lag: ([end = 0]: readonly number[]) => Math.max(0, end - position),
+    wait: (over: Effect.Effect<void>) => over
+  } as unknown as Runner
+  const seat = seatWith(runner, { isOver: false, over: Effect.never })
+  let asked = 0
+  // The first answer is the end when the run begins; then comes an outage; then the messages are gone.
+  const ends = Effect.suspend(() => {
+    asked += 1
+    return asked === 2 ? Effect.never : Effect.succeed([asked === 1 ? 5 : position])
+  })
+  await run({ ...seat, ends }, "available-now")
+  expect(seat.reached).toEqual(["read", "rested", "closed"])
+  expect(asked).toBe(3)
+})
