@@ -184,12 +184,5 @@ export const mutations: readonly Mutation[] = [
     file: "src/journal/journal-reads.ts",
     find: "isDirty: (keyText) => memory.dirty.has(keyText)",
     replace: "isDirty: () => false"
-  },
-  {
-    rule: "M5",
-    what: "who lets go of a partition does not hear what the next owner has said meanwhile",
-    file: "src/partition/membership-view.ts",
-    find: "owner === undefined || owner === member ? undefined : this.#unheard.get(name)",
-    replace: "owner === member ? this.#unheard.get(name) : undefined"
   }
 ]
