@@ -5,6 +5,7 @@
  */
 import { commit } from "../journal/scripts.ts"
 import { acquire, release } from "../partition/ownership-scripts.ts"
+import { witness } from "../storage/redis-fence.ts"
 import { type RedisReply, replyParts, replyText } from "../storage/redis-link.ts"
 import type { ScriptCall } from "./redis-server.ts"
 
@@ -83,8 +84,8 @@ export class Referee {
     const epoch = Number(args[0]?.split(".")[0])
     const isOvertaken = epoch === seen.epoch && at.sentMs < seen.lastSentMs
     if (epoch === seen.epoch) seen.lastSentMs = Math.max(seen.lastSentMs, at.sentMs)
-    // Who gives back what it has lost meanwhile does no harm, and asks nobody.
-    const isLate = lua !== release && !seen.hasLost && seen.wasOthers && at.sentMs > seen.acquiredAtMs
+    // Who gives back what it has lost meanwhile, or asks whether it has, does no harm.
+    const isLate = lua !== release && lua !== witness && !seen.hasLost && seen.wasOthers && at.sentMs > seen.acquiredAtMs
     if (answer === "FENCED" && epoch < seen.epoch && isLate) {
       this.#call(`${name}: the owner of epoch ${epoch} still writes, though another had it when that was sent (P21)`)
     }
