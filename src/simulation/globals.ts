@@ -4,19 +4,16 @@
  */
 import type { Dice } from "./dice.ts"
 
-/** Answers how to have the real ones back. */
+/** Answers how to have the real ones back. One at a time. */
 export const replaceGlobals = (nowMs: () => number, dice: Dice): (() => void) => {
   const real = { Date: globalThis.Date, random: Math.random }
-  class SimulatedDate extends real.Date {
-    constructor(...parts: readonly unknown[]) {
-      super(...((parts.length === 0 ? [Math.floor(nowMs())] : parts) as [number]))
-    }
-
-    static override now(): number {
-      return Math.floor(nowMs())
-    }
-  }
-  globalThis.Date = SimulatedDate as unknown as DateConstructor
+  const now = (): number => Math.floor(nowMs())
+  // What was made before is still a Date.
+  globalThis.Date = new Proxy(real.Date, {
+    construct: (target, parts, newTarget) => Reflect.construct(target, parts.length === 0 ? [now()] : parts, newTarget),
+    apply: () => new real.Date(now()).toString(),
+    get: (target, name) => (name === "now" ? now : Reflect.get(target, name))
+  })
   Math.random = () => dice.fraction()
   return () => {
     globalThis.Date = real.Date

@@ -22,6 +22,7 @@ export class Mischief {
   readonly #cluster: SimulatedCluster
   readonly #crew: Crew
   readonly #counts = new Map<FaultKind, number>()
+  readonly #lost = new Set<FaultKind>()
   #endMs = 0
 
   constructor(cluster: SimulatedCluster, crew: Crew) {
@@ -37,6 +38,11 @@ export class Mischief {
   /** How many of each kind have met somebody. */
   get counts(): Readonly<Partial<Record<FaultKind, number>>> {
     return Object.fromEntries(this.#counts)
+  }
+
+  /** Kinds that have lost something for good. */
+  get lost(): ReadonlySet<FaultKind> {
+    return this.#lost
   }
 
   commit(fault: Fault): void {
@@ -86,10 +92,10 @@ export class Mischief {
       case "copy":
         return set(nats, "copying", fault.part, 0)
       case "purge":
-        nats.stream(this.#crew.inputs[fault.input % this.#crew.inputs.length] as string)?.purge()
+        if ((nats.stream(this.#input(fault.input))?.purge() ?? 0) > 0) this.#lost.add("purge")
         return undefined
       case "recreate":
-        nats.recreate(this.#crew.inputs[fault.input % this.#crew.inputs.length] as string)
+        if (nats.recreate(this.#input(fault.input))) this.#lost.add("recreate")
         return undefined
     }
   }
@@ -115,8 +121,14 @@ export class Mischief {
 
   #losePower(): Undo {
     this.#cluster.takeDown("redis")
-    this.#cluster.world.history.add("redis", `loses ${this.#cluster.redis.losePower()} scripts`)
+    const count = this.#cluster.redis.losePower()
+    if (count > 0) this.#lost.add("power-loss")
+    this.#cluster.world.history.add("redis", `loses ${count} scripts`)
     return () => this.#cluster.bringUp("redis")
+  }
+
+  #input(number: number): string {
+    return this.#crew.inputs[number % this.#crew.inputs.length] as string
   }
 
   #later(ms: number, act: () => void): void {

@@ -80,11 +80,13 @@ export class NatsServer {
     this.#consumers.deleteAllOf(name)
   }
 
-  recreate(name: string): void {
+  /** Answers false when it is not there. */
+  recreate(name: string): boolean {
     const config = this.#streams.get(name)?.config
-    if (config === undefined) return
+    if (config === undefined) return false
     this.delete(name)
     this.create(config)
+    return true
   }
 
   create(config: StreamConfig): SimulatedStream {

@@ -39,8 +39,8 @@ export class SimulatedStream {
   /** From 2.11 on the expected sequence is looked at before the message id. */
   readonly #looksAtSequenceFirst: boolean
   #messages: StoredMessage[] = []
-  /** Whether it was made to store something twice. */
-  hasCopies = false
+  /** The sequences of what it was made to store once more. */
+  readonly copies = new Set<number>()
   /** Whether anything was ever removed. */
   isPurged = false
   #firstSequence = 0
@@ -80,8 +80,7 @@ export class SimulatedStream {
 
   /** Stores a message that is stored once more. */
   copy({ subject, headers, data }: StoredMessage, nowNanos: bigint): void {
-    this.hasCopies = true
-    this.#append({ subject, headers, data }, nowNanos)
+    this.copies.add(this.#append({ subject, headers, data }, nowNanos).sequence)
   }
 
   /** The message at a sequence, or the next one there is. */

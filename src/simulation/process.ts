@@ -55,7 +55,8 @@ export class SimulatedProcess {
 
   /** A timer of its own. Answers how to stop it. */
   after(ms: number, act: () => void): () => void {
-    const appointment = this.world.after(ms, () => this.enter(act))
+    // Also one that was stopped while its process stood still does not ring when it goes on.
+    const appointment = this.world.after(ms, () => this.enter(() => (appointment.isCancelled ? undefined : act())))
     return () => {
       appointment.isCancelled = true
     }

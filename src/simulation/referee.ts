@@ -82,6 +82,8 @@ export class Referee {
 
   #answered(name: string, seen: Seen, { lua, args }: ScriptCall, { answer, at }: { readonly answer: string; readonly at: RanAt }): void {
     const epoch = Number(args[0]?.split(".")[0])
+    const isTaken = epoch === seen.epoch && (answer === "OK" || answer === "ALREADY") && lua !== release
+    if (isTaken) seen.leaseEndMs = at.nowMs + Number(args[lua === witness ? 2 : 3])
     const isOvertaken = epoch === seen.epoch && at.sentMs < seen.lastSentMs
     if (epoch === seen.epoch) seen.lastSentMs = Math.max(seen.lastSentMs, at.sentMs)
     // Who gives back what it has lost meanwhile, or asks whether it has, does no harm.

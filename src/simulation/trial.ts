@@ -46,11 +46,15 @@ export interface TrialOptions {
 export interface Trial {
   /** What is wrong; undefined when all went well. */
   readonly failure: string | undefined
+  /** What must never be, and was, if that is what is wrong. */
+  readonly foul: string | undefined
   /** With which error a worker's query has stopped, if that is what is wrong. */
   readonly refusal: KeyfoldError | undefined
   readonly cluster: SimulatedCluster
   /** How often each kind of fault met somebody. */
   readonly met: Mischief["counts"]
+  /** What has lost something for good. */
+  readonly lost: Mischief["lost"]
 }
 
 /** When the faults are over, so much simulated time is enough for all that waits for something to time out. */
@@ -66,8 +70,9 @@ const overgrown = (data: RedisData): readonly string[] =>
 
 export const runTrial = async (options: TrialOptions): Promise<Trial> => {
   const run = new TrialRun(options)
-  const failure = await run.all()
-  return { failure, refusal: run.refusal, cluster: run.cluster, met: run.mischief.counts }
+  const failure = await run.all().catch((thrown) => `it throws: ${reasonOf(thrown)}`)
+  const foul = run.cluster.redis.referee.foul ?? misnumbered(run.cluster)
+  return { failure: foul ?? failure, foul, refusal: run.refusal, cluster: run.cluster, met: run.mischief.counts, lost: run.mischief.lost }
 }
 
 class TrialRun {
@@ -105,7 +110,7 @@ class TrialRun {
     this.cluster.heal()
     this.#world.history.add("all", "is well again")
     if (this.#failure === undefined) await this.#drain()
-    return this.cluster.redis.referee.foul ?? this.#failure ?? misnumbered(this.cluster)
+    return this.#failure
   }
 
   async #drain(): Promise<void> {

@@ -14,6 +14,9 @@ import { eventOf, valuesIn } from "../simulation/outputs.ts"
 import { fewestFaults } from "../simulation/shrink.ts"
 import { runTrial, type Trial, type TrialEvent } from "../simulation/trial.ts"
 
+/** What the runtime promises to survive. docs/simulation.md explains each. */
+export type SimulatedFault = Exclude<FaultKind, "purge" | "recreate">
+
 export interface SimulateOptions<In> {
   /** What the job reads, in the order in which it was published. */
   readonly events: Iterable<In>
@@ -24,7 +27,7 @@ export interface SimulateOptions<In> {
   /** How many seeds, each a history of its own; default 20. */
   readonly seeds?: number
   /** What may go wrong; default: everything that the runtime promises to survive. */
-  readonly faults?: readonly FaultKind[]
+  readonly faults?: readonly SimulatedFault[]
   /**
    * What must be the same: `all` results (default), or of each key of an output topic the `last`, for jobs that put out a result per call
    * (`outputMode: "update"`), whose number depends on how events are cut into turns.
@@ -48,8 +51,17 @@ export interface SimulateReport {
  * Resolves with what was tried. Rejects with `function-failed` when the results differ, naming the seed, the results and the fewest faults
  * that it takes; with `illegal-argument` or `option-invalid` for what cannot be simulated.
  */
-export async function simulate<In, Out, K, S>(job: Job<In, Out, K, S>, options: SimulateOptions<In>): Promise<SimulateReport> {
-  const bench = benchOf(job as Job, options as SimulateOptions<unknown>)
+export function simulate<In, Out, K, S>(job: Job<In, Out, K, S>, options: SimulateOptions<In>): Promise<SimulateReport> {
+  const simulated = turn.then(() => simulateAll(job as Job, options as SimulateOptions<unknown>))
+  turn = simulated.catch(() => undefined)
+  return simulated
+}
+
+/** `Date` belongs to the process: one simulation waits for the other. */
+let turn: Promise<unknown> = Promise.resolve()
+
+const simulateAll = async (job: Job, options: SimulateOptions<unknown>): Promise<SimulateReport> => {
+  const bench = benchOf(job, options)
   const { seed: first = 1, seeds = 20 } = options
   const calm = await bench.calm(first)
   const counts: Partial<Record<FaultKind, number>> = {}
@@ -65,7 +77,7 @@ export async function simulate<In, Out, K, S>(job: Job<In, Out, K, S>, options: 
       const again = await bench.run(seed, some)
       return (again.trial.failure ?? differenceOf(again.outputs, calm)) !== undefined
     })
-    throw failed(seed, wrong, fewest)
+    throw isOurs(trial) ? ours(seed, wrong) : failed(seed, wrong, fewest)
   }
   return { seeds, steps, faults: counts }
 }
@@ -75,7 +87,7 @@ const partitionsDefault = 4
 const eventMsEvery = 20
 const workersMax = 3
 
-/** Bytes as texts, by topic, sorted. */
+/** Bytes as texts of one character each, by topic, sorted. */
 type Outputs = ReadonlyMap<string, readonly string[]>
 
 interface Bench {
@@ -112,8 +124,11 @@ const benchOf = (job: Job, options: SimulateOptions<unknown>): Bench => {
   }
   const calm: Bench["calm"] = async (seed) => {
     const [one, other] = [await run(seed, []), await run(seed + 1, [])]
-    const wrong = one.trial.failure ?? other.trial.failure ?? differenceOf(other.outputs, one.outputs)
+    const broken = one.trial.failure ?? other.trial.failure
+    if (broken !== undefined) throw brokenJob(seed, broken)
+    const wrong = differenceOf(other.outputs, one.outputs)
     if (wrong !== undefined) throw undecided(seed, wrong)
+    if ([...one.outputs.values()].every((lines) => lines.length === 0)) throw silentJob()
     return one.outputs
   }
   return { untilMs, calm, run }
@@ -123,7 +138,7 @@ const checkOptions = (plan: Plan, { seed = 1, seeds = 20, faults = [], compare =
   const invalid = (message: string): never => {
     throw new KeyfoldError("option-invalid", message)
   }
-  if (!Number.isSafeInteger(seed)) invalid(`seed must be a whole number, got ${shown(seed)}`)
+  if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(seed + seeds)) invalid(`seed must be a whole number, got ${shown(seed)}`)
   if (!(Number.isSafeInteger(seeds) && seeds > 0)) invalid(`seeds must be a whole number from 1 on, got ${shown(seeds)}`)
   if (compare !== "all" && compare !== "last") invalid(`compare must be "all" or "last", got ${shown(compare)}`)
   for (const kind of faults) {
@@ -140,7 +155,9 @@ const checkOptions = (plan: Plan, { seed = 1, seeds = 20, faults = [], compare =
 
 const eventsOf = (plan: Plan, { events, from }: SimulateOptions<unknown>): readonly TrialEvent[] => {
   const sources = plan.stages.flatMap(({ inputs }) => inputs.flatMap((input) => (input.kind === "source" ? [input.source] : [])))
-  return Array.from(events, (value, index) => {
+  const all = [...events]
+  if (all.length === 0) throw new KeyfoldError("option-invalid", "events has nothing in it: give the job something to read")
+  return all.map((value, index) => {
     const named = from?.(value)
     const source = from === undefined ? sources[0] : sources.find((candidate) => candidate === definitionOf(named))
     if (source === undefined) throw new KeyfoldError("illegal-argument", `the job does not read ${named?.name ?? "anything"}`)
@@ -159,7 +176,7 @@ const outputsOf = (plan: Plan, { cluster }: Trial, compare: "all" | "last"): Out
   const outputs = topics.map((topic) => {
     const values = valuesIn(cluster, topic)
     const compared = compare === "all" ? values : [...new Map(values.map((value) => [keyText(topic.key(value)), value])).values()]
-    return [topic.name, compared.map((value) => Buffer.from(topic.codec.encode(value)).toString()).toSorted()] as const
+    return [topic.name, compared.map((value) => Buffer.from(topic.codec.encode(value)).toString("latin1")).toSorted()] as const
   })
   const dead = deadLetterTopicName(plan.name)
   const letters = valuesIn(cluster, { name: dead, codec: { decode: () => "a dead letter" } })
@@ -185,7 +202,12 @@ const differenceOf = (found: Outputs, expected: Outputs): string | undefined => 
   return undefined
 }
 
-const some = (lines: readonly string[]): string => {
+/** A hang, or what must never be whatever the job does. */
+const isOurs = ({ foul, failure, refusal }: Trial): boolean =>
+  foul !== undefined || (failure !== undefined && refusal?.code !== "function-failed")
+
+const some = (latin: readonly string[]): string => {
+  const lines = latin.map((line) => Buffer.from(line, "latin1").toString())
   if (lines.length === 0) return "nothing"
   const more = lines.length > shownMax ? ` and ${lines.length - shownMax} more` : ""
   return lines.slice(0, shownMax).join(", ") + more
@@ -196,6 +218,18 @@ const undecided = (seed: number, wrong: string): KeyfoldError =>
     "function-failed",
     `the job's results differ between two runs in which nothing goes wrong (seeds ${seed} and ${seed + 1}): ${wrong}. A function of it depends ` +
       'on the clock, on chance, on variables outside its state, or on how events are cut into turns (compare: "last" allows for that)'
+  )
+
+const brokenJob = (seed: number, wrong: string): KeyfoldError =>
+  new KeyfoldError("function-failed", `the job fails though nothing goes wrong (seed ${seed}): ${wrong}`)
+
+const silentJob = (): KeyfoldError =>
+  new KeyfoldError("option-invalid", "the job puts out nothing for these events, so there is nothing to compare: give it more of them")
+
+const ours = (seed: number, wrong: string): KeyfoldError =>
+  new KeyfoldError(
+    "function-failed",
+    `seed ${seed}: ${wrong}. That is a fault of keyfold's, not of the job's: please report it with the seed and the job`
   )
 
 const failed = (seed: number, wrong: string, faults: readonly Fault[]): KeyfoldError =>

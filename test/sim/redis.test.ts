@@ -1,6 +1,6 @@
 // Goal: the scripts of the simulated Redis do what the real ones do in Lua, so that what the simulator shows is true of real servers.
-// Method: the same random calls go to both; after each the replies, and at last all keys, are compared. Times are compared by their order
-// only, as the clocks differ. Rerun with SEED=<n>.
+// Method: the same random calls go to both; after each the replies, and at last all keys, are compared, but for times, as the clocks differ.
+// Rerun with SEED=<n>.
 import * as Effect from "effect/Effect"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { checkpointChunk, checkpointEnd, commit, confirm } from "../../src/journal/scripts.ts"
@@ -35,7 +35,7 @@ const simulatedSide = (): Side => {
   }
 }
 
-/** Texts, with each time (of 13 digits and more) by a name of its own in the order of coming. */
+/** Texts, without times: what has 13 digits and more. */
 const plain = (reply: RedisReply): unknown => {
   if (reply instanceof Buffer) return reply.toString("latin1").replaceAll(/\d{13,}/g, "<time>")
   return Array.isArray(reply) ? reply.map(plain) : reply

@@ -49,6 +49,8 @@ const lookFor = (mutation: Mutation): Promise<RuleFound> => {
 }
 
 const wanted = mutations.filter(({ rule }) => values.only === undefined || rule.startsWith(values.only))
+if (wanted.length === 0)
+  throw new Error(`--only: no rule begins with ${values.only}; there are ${mutations.map(({ rule }) => rule).join(", ")}`)
 const found: RuleFound[] = []
 const queue = wanted.values()
 const work = async (): Promise<void> => {

@@ -46,6 +46,7 @@ const whole = (name: string, text: string): number => {
 const first = whole("seed", values.seed)
 const stepsMin = values.steps === undefined ? 0 : whole("steps", values.steps)
 const seedsMax = values.seeds === undefined ? (stepsMin > 0 ? Number.POSITIVE_INFINITY : 1) : whole("seeds", values.seeds)
+if (seedsMax < 1) refuse("--seeds must be at least 1")
 const kinds = values.faults?.split(",") as readonly FaultKind[] | undefined
 for (const kind of kinds ?? []) if (!faultKinds.includes(kind)) refuse(`--faults: there is no ${kind}; there are ${faultKinds.join(", ")}`)
 if (values.workload !== undefined && !(values.workload in workloads)) {

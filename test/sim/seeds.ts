@@ -38,7 +38,9 @@ export const runSeed = async (options: SeedOptions): Promise<SeedResult> => {
   const survived = kinds.filter((kind) => kind !== "power-loss" || isLasting)
   // Few seeds lose events: what they show otherwise is cut short by the refusal.
   const harms = isLasting ? lossyKinds : [...lossyKinds, "power-loss" as const, "power-loss" as const]
-  const harm = dice.chance(0.15) && options.kinds === undefined ? [dice.pick(harms)] : []
+  // Drawn in any case: with fewer kinds of faults a seed is the same otherwise.
+  const drawn = dice.chance(0.15) ? [dice.pick(harms)] : []
+  const harm = options.kinds === undefined ? drawn : []
   const faults = options.faults ?? faultsOf(seed, { untilMs, leaseMs, kinds: [...survived, ...harm] })
   const trialOptions: TrialOptions = {
     ...{ seed, job: work.job, events: work.events, restMs: work.restMs, faults, leaseMs, isLasting },
@@ -64,12 +66,12 @@ const loudly: Readonly<Partial<Record<FaultKind, readonly string[]>>> = {
   "power-loss": ["journal-behind-outputs"]
 }
 
-const verdict = ({ failure, refusal, met, cluster }: Trial, work: Work, isLasting: boolean): string | undefined => {
-  const lost = Object.keys(met).filter((kind) => kind !== "power-loss" || !isLasting) as FaultKind[]
-  const allowed = lost.flatMap((kind) => loudly[kind] ?? [])
+const verdict = ({ failure, foul, refusal, lost, cluster }: Trial, work: Work, isLasting: boolean): string | undefined => {
+  if (foul !== undefined) return foul
+  const allowed = [...lost].flatMap((kind) => (kind === "power-loss" && isLasting ? [] : (loudly[kind] ?? [])))
   if (refusal !== undefined && allowed.includes(refusal.code)) return undefined
   if (failure !== undefined) return failure
-  return met.recreate === undefined ? work.judge(cluster) : "an input was deleted and created again, and nobody has said so (P3)"
+  return !lost.has("recreate") ? work.judge(cluster) : "an input was deleted and created again, and nobody has said so (P3)"
 }
 
 /** The same seed with the fewest of its faults with which it still fails. */
