@@ -10,6 +10,7 @@ import avsc from "avsc"
 import { type NewRecord, noHeaders } from "../model/record.ts"
 import type { Delivery, KeyImage, Outbox, TurnRecord } from "../model/turn.ts"
 import { Damage, Newer, reading } from "./damage.ts"
+import { type Schema, shapeCheck } from "./entry-shape.ts"
 
 /** What a turn changed, in the stream `log`. */
 export interface TurnEntry {
@@ -143,22 +144,9 @@ interface WrittenOutbox extends Omit<OutboxEntry, "outbox"> {
   readonly deliveries: readonly Delivery[]
 }
 
-/** avsc counts the items of an array by what the bytes say; the first item that is beyond the end stops it. */
-class Text extends avsc.types.LogicalType {
-  protected override _fromValue(text: string | undefined): string {
-    if (text === undefined) throw new Damage("it is cut off")
-    return text
-  }
-
-  protected override _toValue(text: string): string {
-    return text
-  }
-}
-
 /** A plain array, where avsc takes and gives Buffers. */
 class Blob extends avsc.types.LogicalType {
-  protected override _fromValue(bytes: Buffer | undefined): Uint8Array {
-    if (bytes === undefined) throw new Damage("it is cut off")
+  protected override _fromValue(bytes: Buffer): Uint8Array {
     return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   }
 
@@ -167,11 +155,10 @@ class Blob extends avsc.types.LogicalType {
   }
 }
 
-const text = { type: "string", logicalType: "text" } as const
 const blob = { type: "bytes", logicalType: "blob" } as const
-const logicalTypes = { text: Text, blob: Blob }
+const logicalTypes = { blob: Blob }
 
-const arrayOf = (items: object) => ({ type: "array", items }) as const
+const arrayOf = (items: object | string) => ({ type: "array", items }) as const
 const recordOf = (name: string, fields: Readonly<Record<string, unknown>>) =>
   ({ type: "record", name, fields: Object.entries(fields).map(([field, type]) => ({ name: field, type })) }) as const
 
@@ -179,42 +166,44 @@ export const turnSchema = recordOf("Turn", {
   revision: "long",
   confirmed: "long",
   progress: "string",
-  changes: arrayOf(recordOf("Change", { key: text, timeoutAt: ["null", "double"], state: ["null", "long"] })),
+  changes: arrayOf(recordOf("Change", { key: "string", timeoutAt: ["null", "double"], state: ["null", "long"] })),
   states: "bytes"
 })
 
 export const outboxSchema = recordOf("Outbox", {
   revision: "long",
   previous: "long",
-  names: arrayOf(text),
+  names: arrayOf("string"),
   records: arrayOf(
     recordOf("Record", {
       topic: "int",
       partition: "int",
       publishedAt: "double",
       identity: ["null", recordOf("Identity", { writer: "int", number: "long" })],
-      headers: arrayOf(recordOf("Header", { name: "int", value: text })),
+      headers: arrayOf(recordOf("Header", { name: "int", value: "string" })),
       payload: blob
     })
   ),
-  deliveries: arrayOf(recordOf("Delivery", { sink: text, values: arrayOf(blob) }))
+  deliveries: arrayOf(recordOf("Delivery", { sink: "string", values: arrayOf(blob) }))
 })
 
 interface Kind {
   readonly code: number
   readonly type: avsc.Type
+  readonly check: (bytes: Uint8Array) => void
 }
 
 const kindOf = (code: number, schema: object): Kind => ({
   code,
-  type: avsc.Type.forSchema(schema as avsc.Schema, { logicalTypes })
+  type: avsc.Type.forSchema(schema as avsc.Schema, { logicalTypes }),
+  check: shapeCheck(schema as Schema)
 })
 
 const kinds = { turn: kindOf(1, turnSchema), outbox: kindOf(2, outboxSchema) }
 
 // ---- what every entry begins with: "kf", version, kind, checksum
 
-const formatVersion = 1
+export const formatVersion = 1
 const headBytes = 8
 
 const encoded = ({ code, type }: Kind, value: object, bytesExpected: number): Buffer => {
@@ -234,17 +223,17 @@ const encoded = ({ code, type }: Kind, value: object, bytesExpected: number): Bu
   return bytes
 }
 
-const decoded = <A>({ code, type }: Kind, entry: Buffer): A => {
+const decoded = <A>({ code, type, check }: Kind, entry: Buffer): A => {
   if (entry.length < headBytes || entry[0] !== 0x6b || entry[1] !== 0x66) throw new Damage("it is none of keyfold's")
   if ((entry[2] as number) > formatVersion) throw new Newer(`version ${entry[2]} of the format`)
   if (entry.readUInt32LE(4) !== checksum(entry)) throw new Damage("its checksum is wrong")
   if (entry[2] !== formatVersion || entry[3] !== code) throw new Damage("it is of another kind")
+  const body = entry.subarray(headBytes)
+  check(body)
   try {
-    return type.fromBuffer(entry.subarray(headBytes))
+    return type.fromBuffer(body)
   } catch (thrown) {
-    const { message } = thrown as Error
-    if (/^invalid union index/.test(message)) throw new Newer("a part that is not known here")
-    throw thrown instanceof Damage ? thrown : new Damage(message)
+    throw thrown instanceof Damage ? thrown : new Damage((thrown as Error).message)
   }
 }
 

@@ -64,7 +64,7 @@ export class JournalReads {
         due.push(copyOf(fromDirty))
         dirtyIndex += 1
       } else if (fromStored !== undefined) {
-        due.push(this.#decode(fromStored.keyText, values[storedIndex]) ?? this.#torn())
+        due.push(this.#armed(fromStored, values[storedIndex]))
         storedIndex += 1
       } else break
     }
@@ -142,15 +142,18 @@ export class JournalReads {
     return value instanceof Buffer ? decodeValue(keyText, value, this.#what) : undefined
   }
 
-  get #what(): string {
-    return `a state in ${this.#tenure.keys.state}`
-  }
-
-  #torn(): never {
+  /** A key that has another timeout than the sorted set says would be due for ever. */
+  #armed({ keyText, timeoutAt }: ArmedKey, value: RedisReply | undefined): KeyImage {
+    const image = this.#decode(keyText, value)
+    if (image !== undefined && image.timeoutAt === timeoutAt) return image
     throw new KeyfoldError(
       "directory-damaged",
-      `Redis has a timeout of the journal ${journalName(this.#tenure.owner)} without its key: it was evicted or removed. Restore a backup, or begin anew under another query name`
+      `Redis has a timeout of the journal ${journalName(this.#tenure.owner)} that its key does not have: the key was evicted or removed, or something else has written to it. Restore a backup, or begin anew under another query name`
     )
+  }
+
+  get #what(): string {
+    return `a state in ${this.#tenure.keys.state}`
   }
 }
 

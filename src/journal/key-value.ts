@@ -26,13 +26,16 @@ export const decodeValue = (keyText: KeyText, value: Buffer, what: string): KeyI
     const form = value[0]
     if (form === undefined) throw new Damage("it is empty")
     if (form > (hasState | hasTimeout)) throw new Newer(`the form ${form}`)
+    if (form === 0) throw new Damage("it has neither a state nor a timeout")
     let at = 1
     let timeoutAt: number | undefined
     if ((form & hasTimeout) !== 0) {
       if (value.length < at + timeoutBytes) throw new Damage("it is cut off")
       timeoutAt = value.readDoubleLE(at)
+      if (Number.isNaN(timeoutAt)) throw new Damage("its timeout is no time")
       at += timeoutBytes
     }
+    if (form === hasTimeout && value.length > at) throw new Damage("it goes on after its end")
     return { keyText, bytes: (form & hasState) === 0 ? undefined : new Uint8Array(value.subarray(at)), timeoutAt }
   })
 

@@ -45,9 +45,19 @@ export const deadLetterOf = (parts: DeadLetterParts): DeadLetter => {
     code: error.code,
     message: cut(error.message),
     stage: parts.stage,
-    ...(parts.keyText === undefined || parts.keyText.length > valueCharsMax ? {} : { key: keyOfText(parts.keyText) }),
+    ...keyIn(parts),
     ...(parts.value === undefined ? {} : { value: parts.value }),
     ...placeOf(parts)
+  }
+}
+
+/** A letter about a key that cannot be read must be written as well. */
+const keyIn = ({ keyText }: DeadLetterParts): Pick<DeadLetter, "key"> => {
+  if (keyText === undefined || keyText.length > valueCharsMax) return {}
+  try {
+    return { key: keyOfText(keyText) }
+  } catch {
+    return {}
   }
 }
 

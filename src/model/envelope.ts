@@ -88,6 +88,12 @@ export const encodeWatermark = (watermark: Omit<WatermarkEnvelope, "kind">): Uin
   return bytes
 }
 
+const readWatermark = (bytes: Buffer): WatermarkEnvelope => {
+  const watermarkMs = bytes.readDoubleLE(1)
+  if (!Number.isFinite(watermarkMs)) throw new RangeError("a watermark that is no time")
+  return { kind: "watermark", watermarkMs, upstream: bytes.readUInt32LE(9) }
+}
+
 /** One record for several envelopes; a single one stays as it is. */
 export const encodeBatch = (envelopes: readonly Uint8Array[]): Uint8Array => {
   const [first] = envelopes
@@ -125,7 +131,7 @@ export const decodeEnvelopes = (payload: Uint8Array): (RowEnvelope | WatermarkEn
 export const decodeEnvelope = (payload: Uint8Array): RowEnvelope | WatermarkEnvelope => {
   const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength)
   try {
-    if (bytes[0] === watermarkKind) return { kind: "watermark", watermarkMs: bytes.readDoubleLE(1), upstream: bytes.readUInt32LE(9) }
+    if (bytes[0] === watermarkKind) return readWatermark(bytes)
     if (bytes[0] !== rowKind) throw new RangeError(`unknown kind ${bytes[0]}`)
     const keyEnd = headBytes + bytes.readUInt32LE(9)
     const origin = readOrigin(bytes, keyEnd)

@@ -5,7 +5,7 @@
  * members sorted by UTF-16 code units, no white space). A string that begins with NUL, or that is not well-formed UTF-16 and would lose
  * its identity in UTF-8, is written as NUL + JSON too, so no two different keys collide.
  */
-import { KeyfoldError } from "../errors.ts"
+import { KeyfoldError, shown } from "../errors.ts"
 
 /** K when it has value equality (G21), else `never`. */
 export type KeyOf<K> = K extends string | number | boolean | null
@@ -31,7 +31,16 @@ export const keyText = (key: unknown): KeyText => {
 }
 
 /** The key of a text. Composite keys come back as fresh, plain values. */
-export const keyOfText = (text: KeyText): unknown => (text.charCodeAt(0) === 0 ? parseCanonical(text.slice(1)) : text)
+export const keyOfText = (text: KeyText): unknown => (text.charCodeAt(0) === 0 ? compositeKey(text) : text)
+
+/** Throws `key-invalid` on a text that none of ours is: something else has written it. */
+const compositeKey = (text: KeyText): unknown => {
+  try {
+    return parseCanonical(text.slice(1))
+  } catch {
+    throw new KeyfoldError("key-invalid", `${shown(text)} is the text of no key: something else has written to where it was read from`)
+  }
+}
 
 /** What a key hashes to its partition by: a string's UTF-8, other keys' canonical JSON. */
 export const keyHashText = (text: KeyText): string => {

@@ -32,6 +32,6 @@ const phases: Readonly<Record<RunPhase, true>> = { reading: true, read: true, re
 
 const isPhase = (value: unknown): value is RunPhase => typeof value === "string" && Object.hasOwn(phases, value)
 
-const isNumbers = (value: unknown): value is readonly number[] => Array.isArray(value) && value.every((part) => typeof part === "number")
+const isNumbers = (value: unknown): value is readonly number[] => Array.isArray(value) && value.every(Number.isFinite)
 
 const isClock = (value: unknown): value is ClockParts => isNumbers(value) && value.length === 3

@@ -50,7 +50,8 @@ export const encodeProgress = (progress: Progress): string => JSON.stringify(pro
 
 /** Reads a journaled progress and matches it with the inputs of today's job, by topic name. */
 export const decodeProgress = (text: string, inputs: readonly { readonly topic: string }[], where: string): Progress | KeyfoldError => {
-  const stored = JSON.parse(text) as Progress
+  const stored = parsed(text)
+  if (stored === undefined) return damaged(where)
   const known = stored.positions.map(({ topic }) => topic)
   const wanted = inputs.map(({ topic }) => topic)
   if (known.length !== wanted.length || wanted.some((topic) => !known.includes(topic))) {
@@ -66,4 +67,61 @@ export const decodeProgress = (text: string, inputs: readonly { readonly topic: 
     seen: places.map((place) => stored.seen[place] as SeenNumbers),
     clocks: places.map((place) => stored.clocks[place] as InputClock)
   }
+}
+
+const damaged = (where: string): KeyfoldError =>
+  new KeyfoldError(
+    "directory-damaged",
+    `${where} is damaged: what it has of positions and clocks is none of keyfold's. Something else has written to it; restore a backup, or begin anew under another query name`
+  )
+
+// ---- what no checksum has looked at: a row of SQLite, or a field of `meta`
+
+const parsed = (text: string): Progress | undefined => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return isProgress(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+type Check = (value: unknown) => boolean
+
+const isNumber: Check = (value) => Number.isFinite(value)
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
+const isText: Check = (value) => typeof value === "string"
+const orNull =
+  (check: Check): Check =>
+  (value) =>
+    value === null || check(value)
+const listOf =
+  (check: Check): Check =>
+  (value) =>
+    Array.isArray(value) && value.every(check)
+const isObject = (value: unknown): value is object => typeof value === "object" && value !== null && !Array.isArray(value)
+const isNumbers: Check = (value) => isObject(value) && Object.values(value).every(isCount)
+const objectOf =
+  (checks: Readonly<Record<string, Check>>): Check =>
+  (value) =>
+    isObject(value) && Object.entries(checks).every(([name, check]) => check((value as Readonly<Record<string, unknown>>)[name]))
+
+const hasMembers = objectOf({
+  positions: listOf(objectOf({ topic: isText, created: isText, position: isCount, publishedAt: orNull(isNumber) })),
+  seen: listOf(isNumbers),
+  nowMs: isNumber,
+  watermarkMs: isNumber,
+  clocks: listOf(objectOf({ newestMs: orNull(isNumber), lastRowAtMs: orNull(isNumber), upstreamMs: listOf(isNumber) })),
+  outgoingNewestMs: orNull(isNumber),
+  outgoingWatermarkMs: isNumber,
+  followUp: (value) => typeof value === "boolean",
+  sweepWatermarkMs: orNull(isNumber),
+  initialised: isCount,
+  numbers: isNumbers
+} satisfies Record<keyof Progress, Check>)
+
+const isProgress = (value: unknown): value is Progress => {
+  if (!hasMembers(value)) return false
+  const { positions, seen, clocks } = value as Progress
+  return seen.length === positions.length && clocks.length === positions.length
 }

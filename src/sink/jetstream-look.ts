@@ -1,7 +1,7 @@
 /** Questions to the leader of a stream: what it holds of a writer, and from where to where it reaches (P4, P14). */
 import type { Msg } from "@nats-io/transport-node"
 import * as Effect from "effect/Effect"
-import { KeyfoldError } from "../errors.ts"
+import { KeyfoldError, shown } from "../errors.ts"
 import { numberHeader, streamOf, writerSubject } from "../model/jetstream-names.ts"
 import type { TopicPartition } from "../model/record.ts"
 import { errorCode, type Hitch, hitchError, hitchOf, isHitch, readReply, type ServerError, topicGone } from "./jetstream-answers.ts"
@@ -43,8 +43,8 @@ export const backOff = (attempt: number): Effect.Effect<void> =>
 /** By a read of the leader; a direct get may answer from a replica that lags behind. Waits while nobody answers. */
 export const look = Effect.fnUntraced(function* (asking: Asking, of: TopicPartition, writer: string) {
   const request = { last_by_subj: writerSubject(of, writer) }
-  const answer = yield* askStream<{ readonly message?: StoredMessage }>(asking, "MSG.GET", of, request)
-  if (answer.message !== undefined) return yield* lastMessage(answer.message, of)
+  const answer = yield* askStream<{ readonly message?: StoredMessage | null }>(asking, "MSG.GET", of, request)
+  if (typeof answer.message === "object" && answer.message !== null) return yield* lastMessage(answer.message, of)
   return yield* reachOf(asking, of)
 }) satisfies (asking: Asking, of: TopicPartition, writer: string) => Effect.Effect<Found, KeyfoldError>
 
@@ -52,7 +52,8 @@ export const look = Effect.fnUntraced(function* (asking: Asking, of: TopicPartit
 export const reachOf = (asking: Asking, of: TopicPartition): Effect.Effect<StreamReach, KeyfoldError> =>
   Effect.map(askStream<{ readonly state?: StreamState }>(asking, "INFO", of, {}), ({ state }) => {
     const lastSequence = state?.last_seq ?? 0
-    const sinceMs = Date.parse((state?.messages === 0 ? state.last_ts : state?.first_ts) ?? "")
+    const since: unknown = state?.messages === 0 ? state.last_ts : state?.first_ts
+    const sinceMs = typeof since === "string" ? Date.parse(since) : Number.NaN
     return { firstSequence: state?.first_seq ?? 0, lastSequence, sinceMs: lastSequence === 0 ? Number.NaN : sinceMs }
   })
 
@@ -104,16 +105,11 @@ interface StreamState {
 const numberLine = new RegExp(`^${numberHeader}: *([0-9]+) *$`, "m")
 
 const lastMessage = ({ seq, hdrs }: StoredMessage, of: TopicPartition): Effect.Effect<LastMessage, KeyfoldError> => {
-  const number = Number(
-    numberLine.exec(
-      Buffer.from(hdrs ?? "", "base64")
-        .toString()
-        .replaceAll("\r", "")
-    )?.[1]
-  )
-  if (Number.isSafeInteger(number) && number > 0) return Effect.succeed({ number, sequence: seq })
+  const headers = Buffer.from(typeof hdrs === "string" ? hdrs : "", "base64").toString()
+  const number = Number(numberLine.exec(headers.replaceAll("\r", ""))?.[1])
+  if (Number.isSafeInteger(number) && number > 0 && Number.isSafeInteger(seq)) return Effect.succeed({ number, sequence: seq })
   const message =
-    `message ${seq} of ${streamOf(of)} stands on a subject of keyfold's own, but was not written by it: outputs cannot be told from it. ` +
+    `message ${shown(seq)} of ${streamOf(of)} stands on a subject of keyfold's own, but was not written by it: outputs cannot be told from it. ` +
     "Keep others from publishing there, and start under another query name"
   return Effect.fail(new KeyfoldError("output-fate-unknown", message))
 }

@@ -18,7 +18,7 @@ interface TopicSettings {
   readonly replicas: number
 }
 
-const formatNewest = 1
+export const formatNewest = 1
 const nanosecondsPerMs = 1_000_000
 const openedAtOnce = 16
 /** A stream of several replicas begins with an election. */

@@ -1,11 +1,14 @@
 /** Journals in SQLite: a row for each, and rows of `state` and `delivery` keyed by its id. */
 
-import { invariant } from "../errors.ts"
+import { invariant, shown } from "../errors.ts"
 import type { KeyText } from "../model/key.ts"
 import { type Delivery, emptyOutbox, type JournalId, type KeyImage, type Unpublished } from "../model/turn.ts"
 import type { Connection, Statement } from "./connection.ts"
+import { DamagedRow, sound } from "./storage-errors.ts"
 import { type JournalState, type Journals, journalName, type StoredJournal } from "./store.ts"
 
+type JournalRow = readonly [epoch: number, revision: number, fingerprint: string | null, progress: string | null]
+type DeliveryRow = readonly [revision: number, delivery: number, sink: string, payload: Uint8Array]
 type ImageRow = readonly [key: string, value: Uint8Array | null, timeoutAt: number | null]
 
 export class JournalTables implements Journals {
@@ -37,6 +40,7 @@ export class JournalTables implements Journals {
       )
       .get(id.query, id.stage, id.partition)
     invariant(row !== undefined, "L1: an acquired journal has an epoch")
+    sound(this.find(id) !== undefined, `the journal ${journalName(id)} is in its index alone`)
     return row[0]
   }
 }
@@ -60,11 +64,9 @@ class JournalTable implements StoredJournal {
 
   state(): JournalState {
     const row = this.#connection
-      .prepare<readonly [number, number, string | null, string | null]>(
-        "SELECT epoch, revision, fingerprint, progress FROM journal WHERE id = ?"
-      )
+      .prepare<JournalRow>("SELECT epoch, revision, fingerprint, progress FROM journal WHERE id = ?")
       .get(this.#id)
-    invariant(row !== undefined, "J7: a journal that was found is there")
+    sound(row !== undefined && isJournal(row), `what it has of a journal (${this.#id}) is none`)
     return { epoch: row[0], revision: row[1], fingerprint: row[2] ?? undefined, progress: row[3] ?? undefined }
   }
 
@@ -95,13 +97,15 @@ class JournalTable implements StoredJournal {
   }
 
   due(bound: { readonly before: number; readonly countMax: number }): readonly KeyImage[] {
-    return this.#connection
+    const rows = this.#connection
       .prepare<ImageRow>(
         `SELECT key, value, timeout_at FROM state INDEXED BY state_timeout
          WHERE journal = ? AND timeout_at IS NOT NULL AND timeout_at < ? ORDER BY timeout_at, key LIMIT ?`
       )
       .all(this.#id, bound.before, bound.countMax)
-      .map(imageOf)
+    // SQLite passes over what its index has and its table has not: whoever asks would be told for ever that something is due.
+    if (rows.length === 0 && bound.countMax > 0) sound(!((this.timeouts()?.first ?? bound.before) < bound.before), "a timeout has no key")
+    return rows.map(imageOf)
   }
 
   timeouts(): { readonly first: number; readonly last: number } | undefined {
@@ -114,7 +118,9 @@ class JournalTable implements StoredJournal {
           )
           .get(this.#id)?.[0]
     )
-    return first === undefined || last === undefined ? undefined : { first, last }
+    if (first === undefined || last === undefined) return undefined
+    sound(typeof first === "number" && typeof last === "number", "a timeout is no time")
+    return { first, last }
   }
 
   keys(): readonly KeyImage[] {
@@ -141,10 +147,11 @@ class JournalTable implements StoredJournal {
 
   unpublished(): readonly Unpublished[] {
     const rows = this.#connection
-      .prepare<readonly [revision: number, delivery: number, sink: string, payload: Uint8Array]>(
+      .prepare<DeliveryRow>(
         "SELECT revision, delivery, sink, payload FROM delivery WHERE journal = ? ORDER BY revision, delivery, sequence"
       )
       .all(this.#id)
+    sound(rows.every(isDelivery), "a value for a sink is none")
     return [...Map.groupBy(rows, (row) => row[0])].map(([revision, ofRevision]) => ({
       revision,
       outbox: {
@@ -159,12 +166,19 @@ class JournalTable implements StoredJournal {
 
   #load(key: KeyText): KeyImage | undefined {
     const row = this.#image.get(this.#id, key)
-    return row === undefined ? undefined : { keyText: key, bytes: row[0] ?? undefined, timeoutAt: row[1] ?? undefined }
+    return row === undefined ? undefined : imageOf([key, row[0], row[1]])
   }
 }
 
-const imageOf = ([keyText, value, timeoutAt]: ImageRow): KeyImage => ({
-  keyText,
-  bytes: value ?? undefined,
-  timeoutAt: timeoutAt ?? undefined
-})
+/** Hot path. */
+const imageOf = ([keyText, value, timeoutAt]: ImageRow): KeyImage => {
+  const isImage = (value === null || value instanceof Uint8Array) && (timeoutAt === null || typeof timeoutAt === "number")
+  if (!isImage || typeof keyText !== "string") throw new DamagedRow(`the state of the key ${shown(keyText)} is none`)
+  return { keyText, bytes: value ?? undefined, timeoutAt: timeoutAt ?? undefined }
+}
+
+const isJournal = ([epoch, revision, ...texts]: JournalRow): boolean =>
+  Number.isSafeInteger(epoch) && Number.isSafeInteger(revision) && texts.every((text) => text === null || typeof text === "string")
+
+const isDelivery = ([revision, delivery, sink, payload]: DeliveryRow): boolean =>
+  Number.isSafeInteger(revision) && Number.isSafeInteger(delivery) && typeof sink === "string" && payload instanceof Uint8Array

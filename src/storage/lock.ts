@@ -86,7 +86,8 @@ const writeOwner = (directory: string, owner: LockOwner): void => {
 /** Undefined in the moment between taking the lock and writing the file; whose the lock is, is not known then. */
 const readOwner = (directory: string): LockOwner | undefined => {
   try {
-    return JSON.parse(readFileSync(ownerFile(directory), "utf8")) as LockOwner
+    const owner: unknown = JSON.parse(readFileSync(ownerFile(directory), "utf8"))
+    return typeof owner === "object" && owner !== null ? (owner as LockOwner) : undefined
   } catch {
     return undefined
   }

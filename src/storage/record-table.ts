@@ -2,6 +2,7 @@
 import { type NewRecord, noHeaders } from "../model/record.ts"
 import type { Connection, Statement } from "./connection.ts"
 import { recordTableName } from "./schema.ts"
+import { DamagedRow, sound } from "./storage-errors.ts"
 import { LogRecord, type ReadBounds, type RecordLog } from "./store.ts"
 
 /** What one call of `trim` removes, so that a long backlog does not hold up the commits of others. */
@@ -60,7 +61,8 @@ export class RecordTable implements RecordLog {
     const records = new Array<LogRecord>(rows.length)
     for (let index = 0; index < rows.length; index++) {
       const row = rows[index] as Row
-      const content = { publishedAt: row[1], headers: row[2] === null ? noHeaders : decodeHeaders(row[2]), payload: row[3] }
+      if (!isRow(row)) throw new DamagedRow(`what it has at position ${row[0]} of ${this.channel} is no record`)
+      const content = { publishedAt: row[1], headers: row[2] === null ? noHeaders : this.#headers(row[2], row[0]), payload: row[3] }
       records[index] = new LogRecord(this, row[0], content)
     }
     return records
@@ -76,7 +78,9 @@ export class RecordTable implements RecordLog {
   }
 
   lastNumber(writer: string): number {
-    return this.#number.get(this.#topicId, this.partition, writer)?.[0] ?? 0
+    const number = this.#number.get(this.#topicId, this.partition, writer)?.[0] ?? 0
+    sound(Number.isSafeInteger(number), `the last number of a writer in ${this.channel} is none`)
+    return number
   }
 
   append(records: readonly NewRecord[], numbers: ReadonlyMap<string, number>): void {
@@ -85,6 +89,12 @@ export class RecordTable implements RecordLog {
     }
     for (const [writer, number] of numbers) this.#setNumber.run(this.#topicId, this.partition, writer, number)
     this.#touch(this.channel)
+  }
+
+  #headers(text: string, position: number): ReadonlyMap<string, string> {
+    const headers = decodeHeaders(text)
+    if (headers === undefined) throw new DamagedRow(`the headers at position ${position} of ${this.channel} are none`)
+    return headers
   }
 
   /**
@@ -106,4 +116,17 @@ export class RecordTable implements RecordLog {
 
 const encodeHeaders = (headers: ReadonlyMap<string, string>): string => JSON.stringify([...headers])
 
-const decodeHeaders = (text: string): ReadonlyMap<string, string> => new Map(JSON.parse(text) as [string, string][])
+const decodeHeaders = (text: string): ReadonlyMap<string, string> | undefined => {
+  try {
+    const pairs: unknown = JSON.parse(text)
+    return Array.isArray(pairs) && pairs.every(isHeader) ? new Map(pairs as [string, string][]) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const isHeader = (pair: unknown): boolean => Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === "string")
+
+/** Hot path. */
+const isRow = ([, publishedAt, headers, payload]: Row): boolean =>
+  typeof publishedAt === "number" && (headers === null || typeof headers === "string") && payload instanceof Uint8Array

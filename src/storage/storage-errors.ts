@@ -85,6 +85,14 @@ export const attempt = <A>(file: string, work: () => A): Effect.Effect<A, Keyfol
     }
   })
 
+/** What a row holds that nobody has written: SQLite has no checksums, and any column may hold any type. */
+export class DamagedRow extends Error {}
+
+/** A row's own columns hold what they should; what is asked for `what` says which it is. */
+export function sound(holds: boolean, what: string): asserts holds {
+  if (!holds) throw new DamagedRow(what)
+}
+
 /** Whether the medium itself failed, so that nothing of its transaction can be trusted. */
 export const isSqliteError = (thrown: unknown): boolean => sqliteCodeOf(thrown) !== undefined
 
@@ -94,10 +102,19 @@ export const isSqliteBusy = (thrown: unknown): boolean => ((sqliteCodeOf(thrown)
 const faultOf = (thrown: unknown): Fault | undefined => {
   if (thrown instanceof KeyfoldError || thrown instanceof InvariantError) return undefined
   const extended = sqliteCodeOf(thrown)
-  if (extended !== undefined) return sqliteInputOutputFaults[extended] ?? sqliteFaults[extended & 0xff]
+  if (extended !== undefined) return sqliteInputOutputFaults[extended] ?? sqliteFaults[extended & 0xff] ?? schemaFault(thrown)
+  if (thrown instanceof DamagedRow) return "directory-damaged"
   const { code, syscall } = (thrown ?? {}) as { readonly code?: unknown; readonly syscall?: unknown }
+  // node:sqlite, of an integer that is beyond all that we write.
+  if (code === "ERR_OUT_OF_RANGE" && /JavaScript number/.test(reasonOf(thrown))) return "directory-damaged"
   return typeof code === "string" && syscall !== undefined ? (systemFaults[code] ?? "unreachable") : undefined
 }
+
+/** Our statements fit our schema, so a table that is not there, or is another one, is the file's fault. */
+const schemaFault = (thrown: unknown): Fault | undefined =>
+  /^no such (table|column|index)|has no column named|^table .* has \d+ columns|malformed database schema/.test(reasonOf(thrown))
+    ? "directory-damaged"
+    : undefined
 
 const sqliteCodeOf = (thrown: unknown): number | undefined => {
   const { code, errcode } = (thrown ?? {}) as { readonly code?: unknown; readonly errcode?: unknown }

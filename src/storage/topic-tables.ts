@@ -1,8 +1,10 @@
 /** Topics in SQLite: a row for each, and a table for each of its partitions. */
 import { invariant, KeyfoldError } from "../errors.ts"
+import { partitionsMax } from "../model/topic.ts"
 import type { Connection } from "./connection.ts"
 import { RecordTable } from "./record-table.ts"
 import { createRecordTable, recordTableName, topicHash } from "./schema.ts"
+import { sound } from "./storage-errors.ts"
 import type { RecordLog, StoredTopic, Topics } from "./store.ts"
 
 type TopicRow = readonly [id: number, partitions: number, hash: string, created: string]
@@ -54,6 +56,8 @@ export class TopicTables implements Topics {
     const row = this.#connection.prepare<TopicRow>("SELECT id, partitions, hash, created FROM topic WHERE name = ?").get(name)
     if (row === undefined) return undefined
     const [id, partitions, hash, created] = row
+    const isTopic = Number.isInteger(partitions) && partitions >= 1 && partitions <= partitionsMax && typeof created === "string"
+    sound(isTopic, `what it has of the topic ${name} is none`)
     if (hash !== topicHash) {
       throw new KeyfoldError(
         "topic-mismatch",

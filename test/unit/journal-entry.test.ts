@@ -1,7 +1,7 @@
 // Goal: what the journal writes into Redis reads back as it was, is byte by byte what docs/journal-format.md says, and whatever else the bytes
 // are, reading them ends at once with an error that says what is wrong.
-// Method: random turns, there and back; the page's own examples; entries cut, changed and made up, also with a checksum that is right. Rerun
-// with SEED=<n>.
+// Method: random turns, there and back; the page's own examples; entries cut and changed byte by byte; test/fuzz does the same at random, also
+// behind a checksum that is right. Rerun with SEED=<n>.
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import { crc32 } from "node:zlib"
@@ -127,6 +127,7 @@ test(`J7 an outbox reads back as it was written, in plain arrays (SEED=${seed})`
 test(`J4 a state reads back as it was written, in a plain array of its own (SEED=${seed})`, () => {
   fc.assert(
     fc.property(randomImage, (image) => {
+      fc.pre(image.bytes !== undefined || image.timeoutAt !== undefined) // J6
       const value = encodeValue(image)
       expect(valueHasState(value)).toBe(image.bytes !== undefined)
       const read = decodeValue(image.keyText, value, "it")
@@ -218,30 +219,14 @@ describe.each(Object.keys(entries))("an entry of the kind %s", (kind) => {
     expect(outcome(() => read(Buffer.from([0x6b, 0x66, 2, 9, 1, 2, 3, 4, 5])))).toBe("format-newer")
   })
 
-  test(`made up behind a checksum that is right ends, and takes no memory for what is not there (SEED=${seed})`, () => {
-    const body = fc.oneof(fc.uint8Array({ maxLength: 64 }), fc.array(fc.constantFrom(0, 1, 2, 3, 4, 0x7f, 0x80, 0xff), { maxLength: 40 }))
-    let most = 0
-    fc.assert(
-      fc.property(body, (made) => {
-        const before = process.memoryUsage.rss()
-        const code = outcome(() => read(sealed(Buffer.concat([entry.subarray(0, 8), Buffer.from(made)]))))
-        expect(["read", "directory-damaged", "format-newer"]).toContain(code)
-        most = Math.max(most, process.memoryUsage.rss() - before)
-      }),
-      { seed, numRuns: 5_000 }
-    )
-    expect(most, "by one entry").toBeLessThan(300 * 1_048_576)
-  })
-
-  test(`changed behind a checksum that is right ends (SEED=${seed})`, () => {
-    fc.assert(
-      fc.property(fc.array(fc.tuple(fc.nat(entry.length - 9), fc.nat(255)), { minLength: 1, maxLength: 4 }), (changes) => {
-        const changed = Buffer.from(entry)
-        for (const [at, byte] of changes) changed[8 + at] = byte
-        expect(["read", "directory-damaged", "format-newer"]).toContain(outcome(() => read(sealed(changed))))
-      }),
-      { seed, numRuns: 5_000 }
-    )
+  test("that claims more items than it has bytes for takes no memory for them", () => {
+    // Symptom: entries of some twenty bytes took 256 MB each. Cause: avsc makes an array as long as the bytes say before it reads an item.
+    const claimed = Buffer.from([0x80, 0x80, 0x80, 0x20]) // 2^25
+    for (let at = 8; at < entry.length; at++) {
+      const before = process.memoryUsage.rss()
+      outcome(() => read(sealed(Buffer.concat([entry.subarray(0, at), claimed, entry.subarray(at)]))))
+      expect(process.memoryUsage.rss() - before, `claimed at ${at}`).toBeLessThan(64 * 1_048_576)
+    }
   })
 })
 
@@ -268,6 +253,9 @@ test("a state that is no value of keyfold's is damaged or newer", () => {
     ["", "directory-damaged"],
     ["02", "directory-damaged"],
     ["0200000000", "directory-damaged"],
+    ["00", "directory-damaged"],
+    ["020000000000408f4037", "directory-damaged"],
+    ["03000000000000f87f37", "directory-damaged"],
     ["04", "format-newer"],
     ["ff00", "format-newer"]
   ] as const) {

@@ -287,6 +287,12 @@ describe("the lock of running queries", () => {
           yield* Effect.scoped(lockForQueries(store))
           const refused = yield* startChild("hold", directory)
           expect(yield* refused.nextLine).toContain(`directory-in-use: ${store.directory} is in use: process ${process.pid}`)
+          // Who has it is for the message only: a file that does not say it, whatever else it holds, changes nothing.
+          for (const owner of ["null", "", "5"]) {
+            writeFileSync(join(directory, "owner.json"), owner)
+            const unnamed = yield* startChild("hold", directory)
+            expect(yield* unnamed.nextLine).toContain(`directory-in-use: ${store.directory} is in use: another process`)
+          }
         })
       )
       const next = yield* startChild("hold", directory)
