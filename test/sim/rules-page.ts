@@ -10,30 +10,41 @@ export interface RuleFound {
   readonly says: string
 }
 
-const head = "| Rule | Without it | First seed that fails |"
+const head = ["Rule", "Without it", "First seed that fails"] as const
 
 /** The seed that the page names for each rule. */
-export const foundIn = (page: string): ReadonlyMap<string, number | undefined> =>
-  new Map(
-    rowsOf(page).map((row) => {
-      const [, rule = "", , seed = ""] = row.split("|").map((cell) => cell.trim())
+export const foundIn = (page: string): ReadonlyMap<string, number | undefined> => {
+  const lines = page.split("\n")
+  const { first, end } = rowsIn(lines)
+  return new Map(
+    lines.slice(first, end).map((line) => {
+      const [rule = "", , seed] = cellsOf(line)
       return [rule, Number(seed) || undefined]
     })
   )
-
-export const withTable = (page: string, found: readonly RuleFound[]): string => {
-  const rows = found.map(({ mutation: { rule, what }, seed }) => `| ${rule} | ${what} | ${seed ?? "none"} |`)
-  const lines = page.split("\n")
-  const at = lines.indexOf(head)
-  const end = at + 2 + rowsOf(page).length
-  return [...lines.slice(0, at + 2), ...rows, ...lines.slice(end)].join("\n")
 }
 
-const rowsOf = (page: string): readonly string[] => {
+export const withTable = (page: string, found: readonly RuleFound[]): string => {
   const lines = page.split("\n")
-  const at = lines.indexOf(head)
-  if (at < 0) throw new Error(`${pagePath} has no table that begins with ${head}`)
-  const rest = lines.slice(at + 2)
-  const end = rest.findIndex((line) => !line.startsWith("|"))
-  return end < 0 ? rest : rest.slice(0, end)
+  const { first, end } = rowsIn(lines)
+  const rows = found.map(({ mutation: { rule, what }, seed }) => [rule, what, String(seed ?? "none")])
+  const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] as string).length)))
+  const line = (cells: readonly string[]): string => `| ${cells.map((cell, column) => cell.padEnd(widths[column] as number)).join(" | ")} |`
+  const rule = widths.map((width) => "-".repeat(width))
+  return [...lines.slice(0, first - 2), line(head), line(rule), ...rows.map(line), ...lines.slice(end)].join("\n")
+}
+
+const cellsOf = (line: string): readonly string[] =>
+  line
+    .split("|")
+    .slice(1, -1)
+    .map((cell) => cell.trim())
+
+/** Where its rows are. */
+const rowsIn = (lines: readonly string[]): { readonly first: number; readonly end: number } => {
+  const at = lines.findIndex((line) => cellsOf(line).join() === head.join())
+  if (at < 0) throw new Error(`${pagePath} has no table with the columns ${head.join(", ")}`)
+  const first = at + 2
+  const behind = lines.findIndex((line, index) => index >= first && !line.startsWith("|"))
+  return { first, end: behind < 0 ? lines.length : behind }
 }
