@@ -107,12 +107,15 @@ const findDeadly = async (target: Target, from: number, ms: number): Promise<str
 const runAll = async (chosen: readonly Target[]): Promise<boolean> => {
   const endMs = performance.now() + Number(values.minutes) * 60_000
   const totals = new Map(chosen.map((target) => [target, { inputs: 0, read: 0, refused: {} as Record<string, number>, failures: 0 }]))
-  while (performance.now() < endMs) {
+  const deadly = new Set<Target>()
+  while (performance.now() < endMs && deadly.size < chosen.length) {
     for (const target of chosen) {
+      if (deadly.has(target)) continue // it would end in the same way again
       const ms = Math.min(turnMsMax, Math.ceil((endMs - performance.now()) / chosen.length) + 1)
       if (ms <= 1) continue
       const total = totals.get(target) as { inputs: number; read: number; refused: Record<string, number>; failures: number }
       const report = await child(target, total.inputs, ms, [])
+      if (report === undefined) deadly.add(target)
       const failures = report?.failures ?? [await findDeadly(target, total.inputs, ms)]
       for (const failure of failures) say(`FAILED ${target.name} (SEED=${seed}): ${failure}`)
       total.failures += failures.length
