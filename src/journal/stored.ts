@@ -40,7 +40,8 @@ class StoredJournals {
 
   find(id: JournalId): StoredJournal {
     const journal = this.#store.journals.find(id)
-    invariant(journal !== undefined, `L1: the journal ${journalName(id)} is acquired before it is used`)
+    // L1: it was made when it was acquired. A damaged index has rows that are not found again.
+    if (journal === undefined) throw lost(this.#store, id)
     return journal
   }
 
@@ -90,6 +91,12 @@ const checkFence = (owner: JournalOwner, { epoch }: JournalState): void => {
 }
 
 /** J8. */
+const lost = ({ name }: Store, id: JournalId): KeyfoldError =>
+  new KeyfoldError(
+    "directory-damaged",
+    `${name} does not find the journal ${journalName(id)} that it has just taken over: its file is damaged. Restore a backup, or begin anew in another directory`
+  )
+
 export const incompatible = (id: JournalId, stored: string, declared: string): KeyfoldError =>
   new KeyfoldError(
     "schema-incompatible",
