@@ -14,7 +14,8 @@ export const makeStoredOwnership = (store: Store): Ownership["Service"] => ({
   confirm: (owner) =>
     Effect.flatMap(
       store.read(() => store.journals.find(owner)?.state().epoch),
-      (epoch) => (epoch === owner.epoch ? Effect.void : Effect.fail(replaced(owner)))
+      // A damaged file may not have it any more: that is not another owner's doing.
+      (epoch = owner.epoch) => (epoch === owner.epoch ? Effect.void : Effect.fail(replaced(owner)))
     )
 })
 
