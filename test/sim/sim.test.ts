@@ -12,7 +12,7 @@ import { runSeed } from "./seeds.ts"
 
 const isFull = process.env["KEYFOLD_TEST"] === "full"
 const first = Number(process.env["SEED"] ?? 1)
-const seeds = isFull ? 3_000 : 300
+const seeds = isFull ? 2_000 : 200
 const seedsPerTest = 50
 
 describe("simulated", () => {
