@@ -363,7 +363,7 @@ describe("workers that have nothing to do", () => {
 
   test.each(isFull ? [1, 2] : [1])(
     "P21: %i of them, 16 partitions with open sessions: they ask the servers for little",
-    { timeout: 60_000 },
+    { timeout: 120_000 },
     async (workerCount) => {
       const monitorPort = await takePort()
       const [nats, redisServer] = (await startAll([startNats({ config: `http: "127.0.0.1:${monitorPort}"` }), startRedis()])) as [
@@ -389,20 +389,33 @@ describe("workers that have nothing to do", () => {
         const says = (await (await fetch(`http://127.0.0.1:${monitorPort}/varz`)).json()) as Record<"in_msgs" | "out_msgs", number>
         return says.in_msgs + says.out_msgs
       }
-      const [redisBefore, natsBefore] = [await trafficOf(redis), await natsMessages()]
-      await sleep(restMs)
-      const [redisAfter, natsAfter] = [await trafficOf(redis), await natsMessages()]
-      const { calls, bytesIn, bytesOut } = trafficBetween(redisBefore, redisAfter)
       const each = (total: number): number => Math.round((total / workerCount / restMs) * 10_000) / 10
-      const scripts = each(calls.get("evalsha") ?? 0)
-      console.log(
-        `${workerCount} idle: each asks Redis for ${scripts} scripts a second, ${each(sumOf(calls))} commands with those inside of them, ` +
-          `${each(bytesIn + bytesOut)} bytes; NATS for ${each(natsAfter - natsBefore)} messages a second, both ways`
+      const asked = async () => {
+        const [redisBefore, natsBefore] = [await trafficOf(redis), await natsMessages()]
+        await sleep(restMs)
+        const [redisAfter, natsAfter] = [await trafficOf(redis), await natsMessages()]
+        const { calls, bytesIn, bytesOut } = trafficBetween(redisBefore, redisAfter)
+        return {
+          scripts: each(calls.get("evalsha") ?? 0),
+          commands: each(sumOf(calls)),
+          bytes: each(bytesIn + bytesOut),
+          natsMessages: each(natsAfter - natsBefore)
+        }
+      }
+      // What a busy machine makes them do (a lease that was missed moves partitions) ends, and then they are quiet.
+      await until(
+        "they ask for little",
+        async () => {
+          const { scripts, commands, bytes, natsMessages } = await asked()
+          console.log(
+            `${workerCount} idle: each asks Redis for ${scripts} scripts a second, ${commands} commands with those inside of them, ` +
+              `${bytes} bytes; NATS for ${natsMessages} messages a second, both ways`
+          )
+          expect(scripts).toBeGreaterThan(0)
+          return scripts < 60 && commands < 400 && natsMessages < 60
+        },
+        60_000
       )
-      expect(scripts).toBeGreaterThan(0)
-      expect(scripts).toBeLessThan(60)
-      expect(each(sumOf(calls))).toBeLessThan(400)
-      expect(each(natsAfter - natsBefore)).toBeLessThan(60)
       expect(workers.faults).toEqual([])
       await workers.killAll()
     }

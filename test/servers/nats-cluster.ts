@@ -1,4 +1,6 @@
 /** Nodes of one NATS cluster with JetStream, on loopback: streams with as many replicas as there are nodes. */
+import { jetstreamManager } from "@nats-io/jetstream"
+import { connect } from "@nats-io/transport-node"
 import { startNats } from "./nats-server.ts"
 import { releasePort, takePort } from "./ports.ts"
 import { type Server, sleep, startAll } from "./server.ts"
@@ -14,7 +16,10 @@ export interface NatsCluster extends AsyncDisposable {
   leader(): Promise<Server | undefined>
   /** The node of this name, as JetStream answers it: `stream.cluster.leader`. */
   nodeOf(serverName: string): Server
-  /** Returns when there is a leader and every node that runs is healthy: connected, and its streams caught up. */
+  /**
+   * Returns when there is a leader and every node that runs is healthy: connected, and its streams caught up. A node that does not get there
+   * is restarted, as an operator would: nodes of 2.10 that were killed now and then never catch up ("group node unhealthy").
+   */
   ready(): Promise<void>
   stop(): Promise<void>
 }
@@ -32,6 +37,8 @@ interface Member {
 }
 
 const readyMsMax = 150_000
+const healthyMsMax = 30_000
+const probe = "ready-probe"
 
 export const startNatsCluster = async (count = 3, options: NatsClusterOptions = {}): Promise<NatsCluster> => {
   const ports = await Promise.all(Array.from({ length: 2 * count }, takePort))
@@ -76,6 +83,7 @@ export const startNatsCluster = async (count = 3, options: NatsClusterOptions = 
   }
   try {
     await cluster.ready()
+    await takesReplicas(cluster.urls, count)
     return cluster
   } catch (failure) {
     await stop()
@@ -85,15 +93,47 @@ export const startNatsCluster = async (count = 3, options: NatsClusterOptions = 
 
 const ready = async (members: readonly Member[]): Promise<void> => {
   const endMs = performance.now() + readyMsMax
+  let restartMs = performance.now() + healthyMsMax
   for (;;) {
     const alive = members.filter(({ node }) => node.isRunning)
     const leaders = new Set(await Promise.all(alive.map(leaderOf)))
     const [leader] = leaders
     const isLed = leaders.size === 1 && alive.some(({ name }) => name === leader)
-    if (isLed && (await Promise.all(alive.map(isHealthy))).every(Boolean)) return
+    const health = await Promise.all(alive.map(isHealthy))
+    if (isLed && health.every(Boolean)) return
     const logs = (): string => alive.map(({ node }) => node.log.slice(-2_000)).join("\n")
     if (performance.now() > endMs) throw new Error(`the NATS cluster is not ready within ${readyMsMax} ms: ${logs()}`)
+    const sick = alive.filter((_, index) => !health[index])
+    if (sick.length === 1 && performance.now() > restartMs) {
+      restartMs = performance.now() + healthyMsMax
+      for (const { name, node } of sick) {
+        console.log(`${name} does not get healthy and is restarted`)
+        await node.kill()
+        await node.start()
+      }
+    }
     await sleep(100)
+  }
+}
+
+/** A leader that has just been elected refuses streams ("no suitable peers for placement") until it has heard of the others. */
+const takesReplicas = async (urls: readonly string[], count: number): Promise<void> => {
+  const endMs = performance.now() + readyMsMax
+  const connection = await connect({ servers: [...urls], noAsyncTraces: true })
+  try {
+    const { streams } = await jetstreamManager(connection, { timeout: 20_000 })
+    for (;;) {
+      try {
+        await streams.add({ name: probe, subjects: [probe], num_replicas: count })
+        break
+      } catch (thrown) {
+        if (performance.now() > endMs) throw thrown
+        await sleep(100)
+      }
+    }
+    await streams.delete(probe)
+  } finally {
+    await connection.close()
   }
 }
 
