@@ -102,6 +102,7 @@ export const benchPartition = (
     outputs: [],
     payloadBytesMax,
     acceptLoss: false,
+    turnTimeoutsMax: 4_096,
     lateSinks: new Map(),
     journal: {
       open: () => Effect.succeed({ revision: 0, progress: undefined, unpublished: [] }),

@@ -15,7 +15,7 @@ import type { TopicPartition } from "./model/record.ts"
 import type { InputPlan, StagePlan } from "./model/stage.ts"
 import type { ForeachDefinition, TopicDefinition } from "./model/topic.ts"
 import type { JournalOwner } from "./model/turn.ts"
-import type { Limits } from "./options.ts"
+import { type Limits, turnTimeoutsMax } from "./options.ts"
 import { Breath } from "./partition/breath.ts"
 import type { Member } from "./partition/membership.ts"
 import { writerOf } from "./partition/outbox.ts"
@@ -228,6 +228,7 @@ const assemblePartition = Effect.fnUntraced(function* (
     inputs,
     outputs: outputsOf(assembly, place),
     acceptLoss: assembly.acceptLoss,
+    turnTimeoutsMax: Math.min(turnTimeoutsMax, limits.turnEventsMax),
     payloadBytesMax: ports.payloadBytesMax,
     lateSinks: new Map(
       stage.inputs.flatMap((input) => lateSinkOf(plan, input).map((sink) => [topics.nameOf(stage, input), sink] as const))

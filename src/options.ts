@@ -3,7 +3,7 @@ import { type Fault, failWithFaults } from "./errors.ts"
 
 /** Every bound of a running job; each has a default, a minimum and a maximum. */
 export interface Limits {
-  /** Records that one turn takes at most, over all its inputs. Default 4,096 (1 to 65,536). */
+  /** Records that one turn takes at most, over all its inputs, and timeouts that it fires, of which 4,096 are the most. Default 4,096 (1 to 65,536). */
   readonly turnEventsMax: number
   /** Payload bytes that one turn takes at most; a larger single record is a turn of its own. Default 1 MiB (1 KiB to 16 MiB). */
   readonly turnBytesMax: number
@@ -38,7 +38,7 @@ export const turnOutputBytesMax = 16 * mebibyte
 /** What one record may hold at most, where no server has a smaller limit. */
 export const payloadBytesMax = 8 * mebibyte
 
-/** Timeouts that one turn fires at most; more go into further turns at the same clock and watermark (P22). */
+/** Timeouts that one turn fires at most, or fewer when it takes fewer records; more go into further turns at the same clock (P22). */
 export const turnTimeoutsMax = 4_096
 
 /** The limits with their defaults. Throws `option-invalid`, naming every fault. */

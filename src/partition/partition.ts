@@ -19,7 +19,7 @@ import { type Change, noTimeout, type Resident } from "../model/resident.ts"
 import type { Row } from "../model/row.ts"
 import { nothingSeen } from "../model/seen.ts"
 import type { KeyImage, TurnClock } from "../model/turn.ts"
-import { turnOutputBytesMax, turnTimeoutsMax } from "../options.ts"
+import { turnOutputBytesMax } from "../options.ts"
 import { type Batch, countOf, halved } from "./batch.ts"
 import { type DueTimeouts, Gathering, noDue, noInitial, splitLate } from "./gathering.ts"
 import { Mishaps, TurnStopped } from "./mishaps.ts"
@@ -207,7 +207,7 @@ export class Partition {
     turn: { readonly nowMs: number; readonly always: boolean }
   ) {
     let taken = batch
-    let timeoutsMax = turnTimeoutsMax
+    let timeoutsMax = this.#parts.turnTimeoutsMax
     let initialMax = this.#hasInitialStates ? this.#gathering.initialCount : 0
     let smallest = false
     const { trace } = this.#parts

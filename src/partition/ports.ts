@@ -149,6 +149,8 @@ export interface PartitionParts {
   readonly payloadBytesMax: number
   /** Go on from what the outputs hold when the journal has lost its last turns (P4). */
   readonly acceptLoss: boolean
+  /** P22. */
+  readonly turnTimeoutsMax: number
   /** Where late rows go that are dropped here, by input topic. */
   readonly lateSinks: ReadonlyMap<string, TopicDefinition | ForeachDefinition>
   readonly journal: PartitionJournal

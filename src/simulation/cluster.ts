@@ -106,6 +106,11 @@ export class SimulatedCluster {
     }
     this.nats.isStarting = false
     this.nats.straggling = 0
+    this.nats.copying = 0
+    this.nats.doubling = 0
+    this.nats.depose(0)
+    this.nats.skewMs = 0
+    this.redis.skewMs = 0
     this.redis.isFull = false
     for (const { process } of this.#machines) {
       process.skewMs = 0

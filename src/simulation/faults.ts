@@ -18,8 +18,13 @@ import { Dice } from "./dice.ts"
  *   reorder      messages to NATS arrive late, behind others: a change of leaders
  *   forget-ids   NATS forgets which messages it has seen
  *   copy         NATS stores messages between stages twice, as clusters before 2.9.21 sometimes did
- *   purge        an input loses all that it holds           } whoever has not read it yet must say so
- *   recreate     an input is deleted and created again      }
+ *   twice        what is sent to NATS, and what it answers, arrives twice
+ *   deposed      a leader of the NATS cluster leads no more and does not know it: it answers what was, and what it takes is lost
+ *   server-clock the clock of a server is wrong
+ *   purge        an input loses what it holds, or the older part of it   } whoever has not read it yet must say so
+ *   delete       an input is deleted                                     }
+ *   recreate     an input is deleted and created again                   }
+ *   lost-tail    NATS is killed and comes back without the last messages between stages and of outputs: made good, or said
  */
 export type Fault = { readonly atMs: number } & (
   | { readonly kind: "crash"; readonly worker: number; readonly sends: number; readonly replacedMs: number }
@@ -36,11 +41,19 @@ export type Fault = { readonly atMs: number } & (
   | { readonly kind: "reorder"; readonly part: number; readonly forMs: number }
   | { readonly kind: "forget-ids" }
   | { readonly kind: "copy"; readonly part: number; readonly forMs: number }
-  | { readonly kind: "purge"; readonly input: number }
+  | { readonly kind: "twice"; readonly part: number; readonly forMs: number }
+  | { readonly kind: "deposed"; readonly part: number; readonly forMs: number }
+  | { readonly kind: "server-clock"; readonly server: ServerName; readonly byMs: number; readonly forMs: number }
+  | { readonly kind: "purge"; readonly input: number; readonly part: number }
+  | { readonly kind: "delete"; readonly input: number }
   | { readonly kind: "recreate"; readonly input: number }
+  | { readonly kind: "lost-tail"; readonly count: number; readonly forMs: number }
 )
 
 export type FaultKind = Fault["kind"]
+
+/** What nobody can make good. */
+export type LossyKind = (typeof lossyKinds)[number]
 
 export interface FaultOptions {
   /** Until when faults begin, milliseconds from the start. */
@@ -49,6 +62,9 @@ export interface FaultOptions {
   /** What may go wrong; default all of it but `power-loss`, which only durability `machine` survives without a loud stop. */
   readonly kinds?: readonly FaultKind[]
 }
+
+/** For so long a leader that was deposed is believed at most: who asks again and again (P4, P14, P3) outlasts it. */
+const believedMsMax = 3_500
 
 export const faultKinds: readonly FaultKind[] = [
   "crash",
@@ -64,11 +80,14 @@ export const faultKinds: readonly FaultKind[] = [
   "full",
   "reorder",
   "forget-ids",
-  "copy"
+  "copy",
+  "twice",
+  "deposed",
+  "server-clock"
 ]
 
-/** What loses events for good, so that a query may, or must, stop with `source-gap`. */
-export const lossyKinds: readonly FaultKind[] = ["purge", "recreate"]
+/** What loses events for good, so that a query may, or must, stop and say so. */
+export const lossyKinds = ["purge", "delete", "recreate", "lost-tail"] as const satisfies readonly FaultKind[]
 
 /**
  * Faults of one seed. Each seed has some kinds only, so that what one kind does is not always hidden behind another ("swarm testing", Groce
@@ -117,10 +136,19 @@ const faultOf = (kind: FaultKind, dice: Dice, { untilMs, leaseMs }: { readonly u
       return { ...at, kind }
     case "copy":
       return { ...at, kind, part: dice.pick([0.1, 0.5]), forMs }
+    case "twice":
+      return { ...at, kind, part: dice.pick([0.05, 0.5]), forMs }
+    case "deposed":
+      return { ...at, kind, part: dice.pick([0.3, 1]), forMs: Math.min(forMs, believedMsMax) }
+    case "server-clock":
+      return { ...at, kind, server, byMs: dice.pick([1, -1]) * dice.whole(1, 5_000), forMs }
     case "purge":
-      return { ...at, kind, input: dice.whole(0, 11) }
+      return { ...at, kind, input: dice.whole(0, 11), part: dice.pick([0.5, 1]) }
+    case "delete":
     case "recreate":
       return { ...at, kind, input: dice.whole(0, 11) }
+    case "lost-tail":
+      return { ...at, kind, count: dice.whole(1, 5), forMs }
   }
 }
 

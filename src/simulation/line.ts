@@ -44,7 +44,7 @@ export class Line {
   #upAtMs = 0
   #downAtMs = 0
   #upUnderWay = 0
-  /** After a cut: how many of those under way to the server still arrive. */
+  /** After a cut: how many of those under way to the server still arrive; none when that is gone. */
   #upArriving = 0
 
   /** `closed` is called in the process once, when it hears that the line is no more, unless it has closed it itself. */
@@ -105,7 +105,7 @@ export class Line {
     if (this.#state !== "open") return false
     this.#state = state
     this.#weather.ended(this)
-    this.#upArriving = this.#isDeaf ? 0 : this.#process.world.dice.whole(0, this.#upUnderWay)
+    this.#upArriving = this.#isDeaf || this.#weather.isDown ? 0 : this.#process.world.dice.whole(0, this.#upUnderWay)
     return true
   }
 

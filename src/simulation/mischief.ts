@@ -91,12 +91,24 @@ export class Mischief {
         return undefined
       case "copy":
         return set(nats, "copying", fault.part, 0)
+      case "twice":
+        return set(nats, "doubling", fault.part, 0)
+      case "deposed":
+        nats.depose(fault.part)
+        return () => nats.depose(0)
+      case "server-clock":
+        return set(this.#cluster[fault.server], "skewMs", fault.byMs, 0)
       case "purge":
-        if ((nats.stream(this.#input(fault.input))?.purge() ?? 0) > 0) this.#lost.add("purge")
+        if (nats.purge(this.#input(fault.input), fault.part) > 0) this.#lost.add("purge")
+        return undefined
+      case "delete":
+        if (nats.delete(this.#input(fault.input))) this.#lost.add("delete")
         return undefined
       case "recreate":
         if (nats.recreate(this.#input(fault.input))) this.#lost.add("recreate")
         return undefined
+      case "lost-tail":
+        return this.#loseTail(fault)
     }
   }
 
@@ -125,6 +137,17 @@ export class Mischief {
     if (count > 0) this.#lost.add("power-loss")
     this.#cluster.world.history.add("redis", `loses ${count} scripts`)
     return () => this.#cluster.bringUp("redis")
+  }
+
+  /** Not of the inputs: what nobody has read yet, nobody misses. */
+  #loseTail({ count }: FaultOf<"lost-tail">): Undo {
+    const { nats, world } = this.#cluster
+    this.#cluster.takeDown("nats")
+    const streams = nats.streams.filter(({ config }) => !this.#crew.inputs.includes(config.name))
+    const lost = streams.reduce((sum, stream) => sum + stream.loseTail(world.dice.whole(0, count)), 0)
+    if (lost > 0) this.#lost.add("lost-tail")
+    world.history.add("nats", `loses ${lost} messages`)
+    return () => this.#cluster.bringUp("nats")
   }
 
   #input(number: number): string {

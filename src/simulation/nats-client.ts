@@ -23,7 +23,12 @@ const reconnectMs = { least: 200, most: 500 }
 
 type Callback = (error: Error | null, message: Msg) => void
 
-const info = { max_payload: 1_048_576, jetstream: true, version: "2.12.0" }
+interface Info {
+  readonly max_payload: number
+  readonly jetstream: boolean
+  readonly version: string
+  readonly cluster?: string
+}
 
 export class SimulatedNatsClient {
   readonly #process: SimulatedProcess
@@ -48,8 +53,9 @@ export class SimulatedNatsClient {
     return this as unknown as NatsConnection
   }
 
-  get info(): typeof info | undefined {
-    return this.#line === undefined ? undefined : info
+  get info(): Info | undefined {
+    if (this.#line === undefined) return undefined
+    return { max_payload: 1_048_576, jetstream: true, version: "2.12.0", ...(this.#server.isCluster && { cluster: "simulated" }) }
   }
 
   isClosed(): boolean {
@@ -65,9 +71,12 @@ export class SimulatedNatsClient {
     const data = Buffer.from(payload as Uint8Array)
     const encoded = (headers as { encode?(): Uint8Array } | undefined)?.encode?.() ?? new Uint8Array(0)
     const line = this.#line
-    line?.up(() =>
-      this.#server.take({ subject, reply: reply === undefined ? undefined : this.#inbox(line, reply), headers: encoded, data })
-    )
+    const send = (): void =>
+      line?.up(() =>
+        this.#server.take({ subject, reply: reply === undefined ? undefined : this.#inbox(line, reply), headers: encoded, data })
+      )
+    send()
+    if (this.#isDoubled()) send()
   }
 
   async request(subject: string, payload: Uint8Array | string, { timeout }: { readonly timeout: number }): Promise<Msg> {
@@ -114,7 +123,15 @@ export class SimulatedNatsClient {
   // ---- inside
 
   #inbox(line: Line, subject: string): Inbox {
-    return { subject, isOpen: () => line.isOpen, deliver: (message) => line.down(() => this.#take(subject, message)) }
+    const deliver = (message: Delivered): void => {
+      line.down(() => this.#take(subject, message))
+      if (this.#isDoubled()) line.down(() => this.#take(subject, message))
+    }
+    return { subject, isOpen: () => line.isOpen, deliver }
+  }
+
+  #isDoubled(): boolean {
+    return this.#server.doubling > 0 && this.#process.world.dice.chance(this.#server.doubling)
   }
 
   #take(inbox: string, delivered: Delivered): void {

@@ -14,6 +14,20 @@ export interface Published {
   readonly data: Uint8Array
 }
 
+/** What real servers differ in. */
+export interface NatsKind {
+  readonly looksAtSequenceFirst?: boolean
+  readonly isCluster?: boolean
+}
+
+/** A leader that leads no more. */
+interface Deposed {
+  /** How probable it is that somebody asks it. */
+  readonly part: number
+  /** What it knows. */
+  readonly streams: ReadonlyMap<string, SimulatedStream>
+}
+
 const apiPrefix = "$JS.API."
 
 type Answer = object
@@ -32,12 +46,18 @@ export class NatsServer {
   straggling = 0
   /** How probable it is that a message between stages is stored twice. */
   copying = 0
+  /** How probable it is that a message to it, or one of its own, arrives twice. */
+  doubling = 0
+  /** Whether it is one of several: then its leaders change. */
+  readonly isCluster: boolean
+  #deposed: Deposed | undefined
   #createdNanos = 0n
 
-  constructor(world: World, looksAtSequenceFirst = world.dice.chance(0.5)) {
+  constructor(world: World, { looksAtSequenceFirst = world.dice.chance(0.5), isCluster = world.dice.chance(0.5) }: NatsKind = {}) {
     this.#world = world
     this.#consumers = new Consumers(world)
     this.looksAtSequenceFirst = looksAtSequenceFirst
+    this.isCluster = isCluster
   }
 
   stream(name: string): SimulatedStream | undefined {
@@ -60,6 +80,7 @@ export class NatsServer {
   /** A message has arrived. */
   take(published: Published): void {
     if (published.subject.startsWith(apiPrefix)) this.#ask(published)
+    else if (this.#meetsDeposed() !== undefined) this.#world.history.add("nats", `${published.subject} is taken by one who leads no more`)
     else if (this.straggling > 0 && this.#world.dice.chance(this.straggling)) {
       const lateMs = this.#world.dice.whole(1, 4_000)
       this.#world.history.add("nats", `${published.subject} comes ${lateMs} ms late`)
@@ -75,9 +96,23 @@ export class NatsServer {
     this.#consumers.stored(stream)
   }
 
-  delete(name: string): void {
-    this.#streams.delete(name)
+  /** Answers false when it is not there. */
+  delete(name: string): boolean {
     this.#consumers.deleteAllOf(name)
+    return this.#streams.delete(name)
+  }
+
+  /** Removes the oldest part of what a stream holds. Answers how many messages. */
+  purge(name: string, part: number): number {
+    const stream = this.#streams.get(name)
+    const kept = stream?.messages[Math.ceil(stream.messages.length * part)]
+    return stream?.purge(kept?.sequence) ?? 0
+  }
+
+  /** From now on one who leads no more is asked now and then, and what is sent to it is lost; 0: nobody asks it any more. */
+  depose(part: number): void {
+    const know = (): Deposed => ({ part, streams: new Map(this.streams.map((stream) => [stream.config.name, stream.snapshot()])) })
+    this.#deposed = part > 0 && this.isCluster ? know() : undefined
   }
 
   /** Answers false when it is not there. */
@@ -138,11 +173,12 @@ export class NatsServer {
 
   #askStream(verb: string, name: string, request: Record<string, unknown>): Answer {
     if (verb === "CREATE") return this.#created(request as unknown as StreamConfig)
-    const stream = this.#streams.get(name)
+    const deposed = verb === "INFO" || verb === "MSG" ? this.#meetsDeposed() : undefined
+    const stream = (deposed?.streams ?? this.#streams).get(name)
     if (stream === undefined) return streamNotFound
     switch (verb) {
       case "INFO":
-        return infoOf(stream, "subjects_filter" in request)
+        return this.#infoOf(stream, "subjects_filter" in request)
       case "PURGE": {
         const { seq, filter } = request as { readonly seq?: number; readonly filter?: string }
         return { success: true, purged: stream.purge(seq ?? stream.lastSequence + 1, filter) }
@@ -161,14 +197,14 @@ export class NatsServer {
     const known = this.#streams.get(config.name)
     if (known !== undefined) {
       const isSame = JSON.stringify(known.config) === JSON.stringify(config)
-      return isSame ? infoOf(known, false) : refusal(400, 10_058, "stream name already in use with a different configuration")
+      return isSame ? this.#infoOf(known, false) : refusal(400, 10_058, "stream name already in use with a different configuration")
     }
     const overlaps = this.streams.some((other) =>
       other.config.subjects.some((one) => config.subjects.some((two) => isMatch(one, two) || isMatch(two, one)))
     )
     if (overlaps) return refusal(400, 10_065, "subjects overlap with an existing stream")
     this.#world.history.add("nats", `creates ${config.name}`)
-    return infoOf(this.create(config), false)
+    return this.#infoOf(this.create(config), false)
   }
 
   #askConsumer(verb: string, rest: readonly string[], request: Record<string, unknown>, reply: Inbox): void {
@@ -190,6 +226,19 @@ export class NatsServer {
     }
   }
 
+  #infoOf(stream: SimulatedStream, withSubjects: boolean): Answer {
+    return {
+      config: stream.config,
+      created: timeText(stream.createdNanos),
+      state: stream.state(withSubjects),
+      ...(this.isCluster && { cluster: { name: "simulated", leader: "n1", replicas: [{ name: "n2" }, { name: "n3" }] } })
+    }
+  }
+
+  #meetsDeposed(): Deposed | undefined {
+    return this.#deposed !== undefined && this.#world.dice.chance(this.#deposed.part) ? this.#deposed : undefined
+  }
+
   #nobody(reply: Inbox): void {
     reply.deliver(statusOf(reply, "NATS/1.0 503"))
   }
@@ -209,12 +258,6 @@ const answer = (reply: Inbox, body: Answer): void => {
 const refusal = (code: number, errorCode: number, description: string): Answer => ({ error: { code, err_code: errorCode, description } })
 
 const streamNotFound = refusal(404, 10_059, "stream not found")
-
-const infoOf = (stream: SimulatedStream, withSubjects: boolean): Answer => ({
-  config: stream.config,
-  created: timeText(stream.createdNanos),
-  state: stream.state(withSubjects)
-})
 
 const acknowledgement = (stream: string, outcome: Outcome): Answer => {
   switch (outcome.kind) {

@@ -106,6 +106,32 @@ export class SimulatedStream {
     return count - this.#messages.length
   }
 
+  /** The last messages are lost, with all that was known of them. Answers how many. */
+  loseTail(count: number): number {
+    const lost = count === 0 ? [] : this.#messages.splice(-count)
+    for (const { sequence } of lost) this.copies.delete(sequence)
+    const [first] = lost
+    if (first === undefined) return 0
+    this.#lastSequence = first.sequence - 1
+    this.#firstSequence = this.#messages[0]?.sequence ?? this.#lastSequence + 1
+    this.#lastNanos = this.#messages.at(-1)?.storedNanos ?? 0n
+    this.#lastOf.clear()
+    for (const { subject, sequence } of this.#messages) this.#lastOf.set(subject, sequence)
+    for (const [id, { sequence }] of this.#ids) if (sequence > this.#lastSequence) this.#ids.delete(id)
+    return lost.length
+  }
+
+  /** As it is now, for one who takes it for what it will be. */
+  snapshot(): SimulatedStream {
+    const copy = new SimulatedStream(this.config, this.createdNanos, this.#looksAtSequenceFirst)
+    copy.#messages = [...this.#messages]
+    copy.#firstSequence = this.#firstSequence
+    copy.#lastSequence = this.#lastSequence
+    copy.#lastNanos = this.#lastNanos
+    for (const [subject, sequence] of this.#lastOf) copy.#lastOf.set(subject, sequence)
+    return copy
+  }
+
   /** The server forgets the ids that it has seen: after a restart with an empty window, or when the window is over. */
   forgetIds(): void {
     this.#ids.clear()

@@ -60,11 +60,12 @@ export class RedisServer {
     const script = simulatedScripts.get(call.lua)
     if (script === undefined) throw new Error("simulation: a script that simulatedScripts has not")
     if (this.isFull && script.isRefusedWhenFull) throw new RedisError("OOM command not allowed when used memory > 'maxmemory'.")
-    const done = { call, nowMicros: Math.floor((this.#world.nowMs + this.skewMs) * 1_000) }
+    const clockMs = this.#world.nowMs + this.skewMs
+    const done = { call, nowMicros: Math.floor(clockMs * 1_000) }
     this.#runs += 1
     this.#sinceSynced.push(done)
     const reply = run(this.#data, done)
-    this.referee.ran(call, reply, { sentMs, nowMs: this.#world.nowMs })
+    this.referee.ran(call, reply, { sentMs, nowMs: this.#world.nowMs, clockMs })
     return reply
   }
 

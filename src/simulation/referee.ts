@@ -18,7 +18,11 @@ interface Seen {
   /** The last turn. */
   head: number | undefined
   acquiredAtMs: number
+  /** By Redis' clock, which is what counts; and by the true time, which is what its owner can know. */
   leaseEndMs: number
+  leaseTrulyEndsMs: number
+  /** Whether the clock of Redis ended the lease before its time: then the owner before cannot know that it is none any more. */
+  wasEarly: boolean
   /** When the owner's last call that has run was sent: an older one that comes after it was overtaken. */
   lastSentMs: number
   /** Whether Redis has ever lost something: then owners do not know that they are none any more. */
@@ -26,9 +30,10 @@ interface Seen {
 }
 
 export interface RanAt {
-  /** When the client sent it, and when the server ran it. */
+  /** When the client sent it, and when the server ran it; and what time it was by the server's clock. */
   readonly sentMs: number
   readonly nowMs: number
+  readonly clockMs: number
 }
 
 export class Referee {
@@ -47,13 +52,15 @@ export class Referee {
         head: undefined,
         acquiredAtMs: 0,
         leaseEndMs: 0,
+        leaseTrulyEndsMs: 0,
+        wasEarly: false,
         lastSentMs: 0,
         hasLost: false
       }
       this.#journals.set(name, seen)
     }
     if (call.lua === acquire) this.#acquired(name, seen, call, { reply, at })
-    else if (call.lua === release && replyText(reply) === "OK") seen.leaseEndMs = 0
+    else if (call.lua === release && replyText(reply) === "OK") Object.assign(seen, { leaseEndMs: 0, leaseTrulyEndsMs: 0 })
     else this.#answered(name, seen, call, { answer: replyText(reply), at })
   }
 
@@ -63,6 +70,7 @@ export class Referee {
       seen.epoch = 0
       seen.head = undefined
       seen.leaseEndMs = 0
+      seen.leaseTrulyEndsMs = 0
       seen.hasLost = true
     }
   }
@@ -73,21 +81,25 @@ export class Referee {
     const epoch = Number(epochText)
     const worker = args[1]
     if (epoch < seen.epoch) this.#call(`${name}: epoch ${epoch} is given after ${seen.epoch} (L1)`)
-    if (worker !== seen.worker && Math.floor(at.nowMs) < Math.floor(seen.leaseEndMs))
+    if (worker !== seen.worker && Math.floor(at.clockMs) < Math.floor(seen.leaseEndMs))
       this.#call(`${name} is given to ${worker} while the lease of ${seen.worker} runs (P1)`)
     // Sent again, it is the same acquisition.
-    if (epoch !== seen.epoch) Object.assign(seen, { acquiredAtMs: at.nowMs, lastSentMs: 0, wasOthers: worker !== seen.worker })
-    Object.assign(seen, { epoch, worker, head: Number(head), leaseEndMs: at.nowMs + Number(args[2]) })
+    if (epoch !== seen.epoch) {
+      const wasEarly = at.nowMs < seen.leaseTrulyEndsMs
+      Object.assign(seen, { acquiredAtMs: at.nowMs, lastSentMs: 0, wasOthers: worker !== seen.worker, wasEarly })
+    }
+    Object.assign(seen, { epoch, worker, head: Number(head) })
+    prolong(seen, at, Number(args[2]))
   }
 
   #answered(name: string, seen: Seen, { lua, args }: ScriptCall, { answer, at }: { readonly answer: string; readonly at: RanAt }): void {
     const epoch = Number(args[0]?.split(".")[0])
     const isTaken = epoch === seen.epoch && (answer === "OK" || answer === "ALREADY") && lua !== release
-    if (isTaken) seen.leaseEndMs = at.nowMs + Number(args[lua === witness ? 2 : 3])
+    if (isTaken) prolong(seen, at, Number(args[lua === witness ? 2 : 3]))
     const isOvertaken = epoch === seen.epoch && at.sentMs < seen.lastSentMs
     if (epoch === seen.epoch) seen.lastSentMs = Math.max(seen.lastSentMs, at.sentMs)
     // Who gives back what it has lost meanwhile, or asks whether it has, does no harm.
-    const isLate = lua !== release && lua !== witness && !seen.hasLost && seen.wasOthers && at.sentMs > seen.acquiredAtMs
+    const isLate = lua !== release && lua !== witness && !seen.hasLost && seen.wasOthers && !seen.wasEarly && at.sentMs > seen.acquiredAtMs
     if (answer === "FENCED" && epoch < seen.epoch && isLate) {
       this.#call(`${name}: the owner of epoch ${epoch} still writes, though another had it when that was sent (P21)`)
     }
@@ -105,4 +117,9 @@ export class Referee {
   #call(foul: string): void {
     this.foul ??= foul
   }
+}
+
+const prolong = (seen: Seen, { nowMs, clockMs }: RanAt, leaseMs: number): void => {
+  seen.leaseEndMs = clockMs + leaseMs
+  seen.leaseTrulyEndsMs = nowMs + leaseMs
 }

@@ -8,7 +8,7 @@ import { type Limits, resolveLimits } from "../options.ts"
 import type { Query } from "../query.ts"
 import { type StartOptions, startQuery } from "../start.ts"
 import { type Machine, SimulatedCluster } from "./cluster.ts"
-import { type Fault, lossyKinds } from "./faults.ts"
+import { type Fault, type FaultKind, lossyKinds } from "./faults.ts"
 import { Mischief } from "./mischief.ts"
 import { misnumbered } from "./outputs.ts"
 import type { RedisData } from "./redis-data.ts"
@@ -100,7 +100,8 @@ class TrialRun {
     const { events, faults, workers } = this.#options
     for (let count = 0; count < workers; count++) this.#work()
     // What is lost before it is known where reading begins is nobody's loss.
-    if (faults.some(({ kind }) => lossyKinds.includes(kind))) await this.#done("all workers work", () => this.#alive().length === workers)
+    if (faults.some(({ kind }) => (lossyKinds as readonly FaultKind[]).includes(kind)))
+      await this.#done("all workers work", () => this.#alive().length === workers)
     const beginMs = this.#world.nowMs
     this.#feed(beginMs)
     for (const fault of faults) this.#world.after(fault.atMs, () => this.mischief.commit(fault))
@@ -146,7 +147,7 @@ class TrialRun {
           (thrown) => this.#broken(machine, thrown)
         )
       },
-      (thrown) => this.#broken(machine, thrown)
+      (thrown) => this.#notStarted(machine, thrown)
     )
   }
 
@@ -155,14 +156,21 @@ class TrialRun {
     return machine.process.run(startQuery(job, { runtime: machine.runtime, limits, ...more }))
   }
 
-  /** Whoever watches over workers starts one again that could not reach a server; anything else is a fault of ours. */
+  /** Whoever watches over workers starts one again that could not reach a server. */
+  #notStarted(machine: Machine, thrown: unknown): void {
+    if (machine.process.isDead) return
+    const isPassing = thrown instanceof KeyfoldError && (thrown.code === "unreachable" || thrown.code === "storage-full")
+    this.#world.history.add(machine.process.name, `does not start: ${reasonOf(thrown)}`)
+    if (isPassing) machine.process.after(restartMs, () => this.#work(machine))
+    else this.#refused(`${machine.process.name} did not start`, thrown)
+  }
+
+  /** One that has worked waits for servers, however long. */
   #broken(machine: Machine, thrown: unknown): void {
     this.#queries.delete(machine)
     if (machine.process.isDead) return
-    const isPassing = thrown instanceof KeyfoldError && (thrown.code === "unreachable" || thrown.code === "storage-full")
     this.#world.history.add(machine.process.name, `fails: ${reasonOf(thrown)}`)
-    if (isPassing) machine.process.after(restartMs, () => this.#work(machine))
-    else this.#refused(`${machine.process.name} failed`, thrown)
+    this.#refused(`${machine.process.name} failed`, thrown)
   }
 
   #sendAway(machine: Machine): boolean {

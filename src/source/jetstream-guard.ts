@@ -12,27 +12,41 @@ export interface StreamPlace extends TopicPartition {
   readonly stream: string
 }
 
-/** A leader that was deposed a moment ago may not know it yet, and answer what was; a second look is not fooled. */
-const secondLookMs = 400
+/** A leader that was deposed may not know it yet, and answer what was: among several, what is unbelievable is asked again, for 5 seconds. */
+const looksMax = 8
+const lookAgainMs = { least: 100, most: 1_000 }
 
-/** Asks the leader. Answers the stream as it is, or the gap. */
-export const guard = (api: JetStreamApi, of: StreamPlace, at: ReadPosition): Effect.Effect<StreamInfo, ApiFault | KeyfoldError> => {
-  const look = lookOnce(api, of, at)
-  return Effect.flatMap(look, ({ info, gap }) => {
-    if (gap === undefined) return Effect.succeed(info as StreamInfo)
-    if (!isReplicated(info)) return Effect.fail(gap)
-    return Effect.flatMap(Effect.andThen(Effect.sleep(secondLookMs), look), (second) =>
-      second.gap === undefined ? Effect.succeed(second.info as StreamInfo) : Effect.fail(second.gap)
-    )
-  })
+/** Asks the leader, again and again when it must be. Answers the stream as it is, or fails with the gap. */
+export const guard = (api: JetStreamApi, of: StreamPlace, at: ReadPosition): Effect.Effect<StreamInfo, ApiFault | KeyfoldError> =>
+  judged(look(api, of, at))
+
+/** What a look means when it is repeated for as long as it cannot be believed. */
+export const judged = <E>(looked: Effect.Effect<Look, E>): Effect.Effect<StreamInfo, E | KeyfoldError> =>
+  Effect.flatMap(
+    believed(looked, ({ gap, isReplicated }) => gap === undefined || !isReplicated),
+    ({ info, gap }) => (gap === undefined ? Effect.succeed(info as StreamInfo) : Effect.fail(gap))
+  )
+
+/** Looks again and again until what it sees can be believed; the last look is believed in any case. */
+const believed = <Seen, E>(looked: Effect.Effect<Seen, E>, isBelievable: (seen: Seen) => boolean): Effect.Effect<Seen, E> => {
+  const again = (times: number): Effect.Effect<Seen, E> =>
+    Effect.flatMap(looked, (seen) => {
+      if (isBelievable(seen) || times === looksMax) return Effect.succeed(seen)
+      const waitMs = Math.min(lookAgainMs.most, lookAgainMs.least * 2 ** times)
+      return Effect.andThen(Effect.sleep(waitMs), again(times + 1))
+    })
+  return again(0)
 }
 
-interface Look {
+export interface Look {
   readonly info: StreamInfo | undefined
   readonly gap: KeyfoldError | undefined
+  /** Whether there are several who may lead the stream; also of one that is not there. */
+  readonly isReplicated: boolean
 }
 
-const lookOnce = Effect.fnUntraced(function* (
+/** Asks the leader once. */
+export const look = Effect.fnUntraced(function* (
   api: JetStreamApi,
   of: StreamPlace,
   at: ReadPosition
@@ -40,13 +54,16 @@ const lookOnce = Effect.fnUntraced(function* (
   const info = yield* Effect.catch(api.streamInfo(of.stream), (fault) =>
     isStreamMissing(fault) ? Effect.succeed(undefined) : Effect.fail(fault)
   )
-  if (info === undefined) return { info, gap: streamGone(of, at.position) }
+  if (info === undefined) {
+    return { info, gap: streamGone(of, at.position), isReplicated: api.connection.info?.cluster !== undefined }
+  }
+  const isReplicated = isOfSeveral(info)
   const gap = gapIn(of, at, info)
   const { first_seq: first } = info.state
-  if (gap !== undefined || at.publishedAt === null || at.position < Math.max(first, 1)) return { info, gap }
+  if (gap !== undefined || at.publishedAt === null || at.position < Math.max(first, 1)) return { info, gap, isReplicated }
   const message = yield* api.message(of.stream, { seq: at.position })
   const isOther = message !== undefined && message.publishedAt !== at.publishedAt
-  return { info, gap: isOther ? otherMessage(of, at.position, message.publishedAt) : undefined }
+  return { info, gap: isOther ? otherMessage(of, at.position, message.publishedAt) : undefined, isReplicated }
 })
 
 /**
@@ -54,20 +71,19 @@ const lookOnce = Effect.fnUntraced(function* (
  * all from there on are gone.
  */
 export const nextThere = (api: JetStreamApi, stream: string, from: number): Effect.Effect<number | "to come" | "none", ApiFault> => {
-  const look = Effect.flatMap(api.streamInfo(stream), (info) =>
+  const looked = Effect.flatMap(api.streamInfo(stream), (info) =>
     Effect.map(api.message(stream, { seq: from, next_by_subj: ">" }), (message) => ({
       next: message?.position ?? (info.state.last_seq < from ? ("to come" as const) : ("none" as const)),
-      isReplicated: isReplicated(info)
+      isReplicated: isOfSeveral(info)
     }))
   )
-  return Effect.flatMap(look, ({ next, isReplicated }) =>
-    next === "none" && isReplicated
-      ? Effect.map(Effect.andThen(Effect.sleep(secondLookMs), look), (second) => second.next)
-      : Effect.succeed(next)
+  return Effect.map(
+    believed(looked, (seen) => seen.next !== "none" || !seen.isReplicated),
+    ({ next }) => next
   )
 }
 
-const isReplicated = (info: StreamInfo | undefined): boolean => (info?.cluster?.replicas?.length ?? 0) > 0
+const isOfSeveral = (info: StreamInfo): boolean => (info.cluster?.replicas?.length ?? 0) > 0
 
 /**
  * What the stream's own numbers say. Pure.

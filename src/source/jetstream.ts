@@ -14,7 +14,7 @@ import type { StoredRecord, TopicPartition } from "../model/record.ts"
 import { ArrivalBeat } from "./arrival-beat.ts"
 import { type ApiFault, type ApiRefusal, JetStreamApi } from "./jetstream-api.ts"
 import type { ReaderPlace } from "./jetstream-consumer.ts"
-import { guard } from "./jetstream-guard.ts"
+import { judged, look } from "./jetstream-guard.ts"
 import { lastPosition, positionBefore, resumeAfter } from "./jetstream-positions.ts"
 import { anyArrival, openReaders, readFrom } from "./jetstream-readers.ts"
 import { type KnownTopic, type TopicOptions, Topics } from "./jetstream-topics.ts"
@@ -69,7 +69,7 @@ export const makeJetStreamSource = Effect.fnUntraced(function* (
     open: (name, declared) => topics.open(name, declared),
     openStream: (name, subjects) => topics.openStream(name, subjects),
     find: (name) => topics.find(name),
-    check: (of, at) => Effect.asVoid(asking(of, (place) => guard(api, place, at))),
+    check: (of, at) => Effect.asVoid(judged(asking(of, (place) => look(api, place, at)))),
     read,
     lastPosition: (of) =>
       asking(of, ({ topic, stream }, { subjects }) =>

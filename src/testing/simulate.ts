@@ -8,14 +8,14 @@ import { keyText } from "../model/key.ts"
 import { definitionOf, type Source, type StreamDefinition, type TopicDefinition } from "../model/topic.ts"
 import { deadLetterTopicName, type Plan } from "../plan.ts"
 import { Dice } from "../simulation/dice.ts"
-import { type Fault, type FaultKind, faultKinds, faultsOf, faultText } from "../simulation/faults.ts"
+import { type Fault, type FaultKind, faultKinds, faultsOf, faultText, type LossyKind } from "../simulation/faults.ts"
 import { replaceGlobals } from "../simulation/globals.ts"
 import { eventOf, valuesIn } from "../simulation/outputs.ts"
 import { fewestFaults } from "../simulation/shrink.ts"
 import { runTrial, type Trial, type TrialEvent } from "../simulation/trial.ts"
 
 /** What the runtime promises to survive. docs/simulation.md explains each. */
-export type SimulatedFault = Exclude<FaultKind, "purge" | "recreate">
+export type SimulatedFault = Exclude<FaultKind, LossyKind>
 
 export interface SimulateOptions<In> {
   /** What the job reads, in the order in which it was published. */

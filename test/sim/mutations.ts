@@ -184,5 +184,19 @@ export const mutations: readonly Mutation[] = [
     file: "src/journal/journal-reads.ts",
     find: "isDirty: (keyText) => memory.dirty.has(keyText)",
     replace: "isDirty: () => false"
+  },
+  {
+    rule: "P22 (chunks)",
+    what: "rows are taken between two chunks of a sweep",
+    file: "src/partition/partition.ts",
+    find: "followUp: turn.due.more || this.#nextDueMs < boundAfter ||",
+    replace: "followUp:"
+  },
+  {
+    rule: "P22 (flag)",
+    what: "who takes over does not know of the rest of a sweep",
+    file: "src/partition/partition.ts",
+    find: "this.#progress = recovered.progress",
+    replace: "this.#progress = { ...recovered.progress, followUp: false, sweepWatermarkMs: null }"
   }
 ]

@@ -112,7 +112,9 @@ describe.each(natsVersions())("simulated JetStream beside nats-server %s", (vers
     const actual = version === running ? (connection.info?.version ?? "") : version
     const ask = {
       real: askReal(connection),
-      simulated: askSimulated(new NatsServer(new World(seed), compareVersions(actual, "2.11.0") >= 0))
+      simulated: askSimulated(
+        new NatsServer(new World(seed), { looksAtSequenceFirst: compareVersions(actual, "2.11.0") >= 0, isCluster: false })
+      )
     }
     // Servers before 2.10 miscount when one subject is purged: the first sequence, and how many messages a subject has.
     const isOld = compareVersions(actual, "2.10.0") < 0

@@ -61,7 +61,9 @@ export const runSeed = async (options: SeedOptions): Promise<SeedResult> => {
 /** With which errors a query may stop when something was lost for good; one that goes on has to be right all the same. */
 const loudly: Readonly<Partial<Record<FaultKind, readonly string[]>>> = {
   purge: ["source-gap"],
+  delete: ["source-gap"],
   recreate: ["source-gap"],
+  "lost-tail": ["source-gap", "output-fate-unknown"],
   // P4: the journal has lost turns whose outputs are out, or, asked in between, outputs that it knows of are gone.
   "power-loss": ["journal-behind-outputs"]
 }
@@ -71,7 +73,9 @@ const verdict = ({ failure, foul, refusal, lost, cluster }: Trial, work: Work, i
   const allowed = [...lost].flatMap((kind) => (kind === "power-loss" && isLasting ? [] : (loudly[kind] ?? [])))
   if (refusal !== undefined && allowed.includes(refusal.code)) return undefined
   if (failure !== undefined) return failure
-  return !lost.has("recreate") ? work.judge(cluster) : "an input was deleted and created again, and nobody has said so (P3)"
+  return lost.has("recreate") || lost.has("delete")
+    ? "an input was deleted, and perhaps created again, and nobody has said so (P3)"
+    : work.judge(cluster)
 }
 
 /** The same seed with the fewest of its faults with which it still fails. */

@@ -25,7 +25,8 @@ export interface Work {
 export const workloads: Readonly<Record<string, (dice: Dice) => Work>> = {
   counting: (dice) => counting(dice),
   "sessions in two hops": (dice) => sessionsInTwoHops(dice),
-  reminders: (dice) => reminders(dice)
+  reminders: (dice) => reminders(dice),
+  deadlines: (dice) => deadlines(dice)
 }
 
 const eventsMax = 80
@@ -226,17 +227,96 @@ const reminders = (dice: Dice): Work => {
     restMs: 4 * remindMs,
     judge: (cluster) => {
       const found = valuesIn(cluster, defined(sentOut)) as readonly Reminder[]
-      const lines = found.flatMap(({ visitor, numbers }) => numbers.map((number) => `${visitor} ${number}`))
-      const inOrder = (visitor: string): string[] => lines.filter((line) => line.startsWith(`${visitor} `))
-      for (const visitor of new Set(sent.map((visit) => visit.visitor))) {
-        const expected = sent.filter((visit) => visit.visitor === visitor).map(({ number }) => `${visitor} ${number}`)
-        if (String(inOrder(visitor)) !== String(expected)) return `reminders of ${inOrder(visitor)}, its visits are ${expected}`
-      }
       return (
         fouls[0] ??
-        differenceOf(
-          lines,
-          sent.map(({ visitor, number }) => `${visitor} ${number}`)
+        judgeNumbersOf(
+          found.map(({ visitor, numbers }) => ({ key: visitor, numbers })),
+          sent.map(({ visitor, number }) => ({ key: visitor, number }))
+        )
+      )
+    }
+  }
+}
+
+/** The numbers of a key, over all its results, are those of its events, in order. */
+const judgeNumbersOf = (
+  found: readonly { readonly key: string; readonly numbers: readonly number[] }[],
+  sent: readonly { readonly key: string; readonly number: number }[]
+): string | undefined => {
+  const lines = found.flatMap(({ key, numbers }) => numbers.map((number) => `${key}: ${number}`))
+  const expected = sent.map(({ key, number }) => `${key}: ${number}`)
+  for (const key of new Set(sent.map((one) => one.key))) {
+    const [got, wanted] = [lines, expected].map((all) => all.filter((line) => line.startsWith(`${key}: `))) as [string[], string[]]
+    if (String(got) !== String(wanted)) return `results of ${got}, its events are ${wanted}`
+  }
+  return differenceOf(lines, expected)
+}
+
+// ---- event-time timeouts, many at once: each before the next rows of its key
+
+interface Step {
+  readonly order: string
+  readonly number: number
+  readonly at: number
+}
+
+interface Expired {
+  readonly order: string
+  readonly numbers: readonly number[]
+}
+
+interface Due {
+  readonly numbers: readonly number[]
+  readonly dueMs: number
+}
+
+const deadlineMs = 10_000
+
+const deadlines = (dice: Dice): Work => {
+  const fouls: string[] = []
+  const steps = topic("steps", { codec: json<Step>(), key: ({ order }) => order, partitions: 2 })
+  const expired = topic("expired", { codec: json<Expired>(), key: ({ order }) => order, partitions: 1 })
+  const expiring = job("deadlines")
+    .from(steps)
+    .withWatermark(({ at }) => at, "5 seconds")
+    .groupByKey()
+    .flatMapGroupsWithState({ state: json<Due>(), timeout: "event-time" }, function* (order, found, state) {
+      const watermarkMs = state.getCurrentWatermarkMs()
+      const known = state.getOption()
+      if (state.hasTimedOut) {
+        if (known === undefined) fouls.push(`a timeout of ${order} without what it was armed for`)
+        else if (watermarkMs <= known.dueMs) fouls.push(`a timeout of ${order} at the watermark ${watermarkMs}, due at ${known.dueMs}`)
+        yield { order, numbers: known?.numbers ?? [] }
+        state.remove()
+        return
+      }
+      // B3, P22: what became due rings before the next rows, however many there are, and whoever has taken over meanwhile.
+      if (known !== undefined && watermarkMs > known.dueMs)
+        fouls.push(`rows of ${order} at the watermark ${watermarkMs}, due at ${known.dueMs}`)
+      const arrived = [...found]
+      const dueMs = known?.dueMs ?? Math.max(watermarkMs, ...arrived.map(({ at }) => at)) + deadlineMs
+      state.update({ numbers: [...(known?.numbers ?? []), ...arrived.map(({ number }) => number)], dueMs })
+      state.setTimeoutTimestamp(dueMs)
+    })
+    .to(expired)
+  const beginMs = 1_700_000_000_000
+  let at = beginMs
+  const sent = times(countOf(dice), (number): Step => {
+    // Time stands still, and then makes everything due at once.
+    if (dice.chance(0.1)) at += 2 * deadlineMs
+    return { order: `order ${dice.whole(0, 19)}`, number, at }
+  })
+  return {
+    job: expiring,
+    events: sent.map((step, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(steps), 2, step) })),
+    restMs: 0,
+    judge: (cluster) => {
+      const found = valuesIn(cluster, defined(expired)) as readonly Expired[]
+      return (
+        fouls[0] ??
+        judgeNumbersOf(
+          found.map(({ order, numbers }) => ({ key: order, numbers })),
+          sent.map(({ order, number }) => ({ key: order, number }))
         )
       )
     }
