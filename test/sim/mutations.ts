@@ -1,12 +1,13 @@
 /**
  * The safety rules, each taken out of the code by one edit: what the simulator must find. A rule without an edit that the simulator finds is
- * no rule, or the simulator is blind.
+ * no rule, or the simulator is blind. And the defects that it has found in what was thought to be right: each can be put back by one edit, and
+ * is found again.
  */
 
 export interface Mutation {
-  /** As PROTOCOL.md and the ports name it. */
+  /** A rule as PROTOCOL.md and the ports name it; of a defect its number. */
   readonly rule: string
-  /** What is taken out. */
+  /** What is taken out; of a defect its story. */
   readonly what: string
   readonly file: string
   /** Found once in the file, and replaced. */
@@ -14,7 +15,7 @@ export interface Mutation {
   readonly replace: string
 }
 
-export const mutations: readonly Mutation[] = [
+export const rules: readonly Mutation[] = [
   {
     rule: "F (token)",
     what: "a script writes for whoever asks",
@@ -107,13 +108,6 @@ export const mutations: readonly Mutation[] = [
     replace: "return Effect.void"
   },
   {
-    rule: "P11 (whose fault)",
-    what: "what another owner has done meanwhile is taken for damage",
-    file: "src/partition/seat.ts",
-    find: "(isPassing(fault) ? Effect.fail(fault) : Effect.andThen(confirmed, Effect.fail(fault)))",
-    replace: "(isPassing(fault) || confirmed === undefined ? Effect.fail(fault) : Effect.fail(fault))"
-  },
-  {
     rule: "P12 (expected sequence)",
     what: "an output is stored wherever it arrives",
     file: "src/sink/jetstream-headers.ts",
@@ -198,5 +192,38 @@ export const mutations: readonly Mutation[] = [
     file: "src/partition/partition.ts",
     find: "this.#progress = recovered.progress",
     replace: "this.#progress = { ...recovered.progress, followUp: false, sweepWatermarkMs: null }"
+  },
+  {
+    rule: "P26",
+    what: "rows between stages go as soon as they are read",
+    file: "src/partition/runner.ts",
+    find: "return Math.min(safe.position, yield* source.positionBefore(place, since))",
+    replace: "return yield* Effect.as(source.positionBefore(place, since), Math.max(position, safe.position))"
   }
 ]
+
+export const defects: readonly Mutation[] = [
+  {
+    rule: "1",
+    what: "an owner that was replaced while it waited for NATS took the next owner's outputs for a lost journal, and stopped the query for good",
+    file: "src/partition/seat.ts",
+    find: "(isPassing(fault) ? Effect.fail(fault) : Effect.andThen(confirmed, Effect.fail(fault)))",
+    replace: "(isPassing(fault) || confirmed === undefined ? Effect.fail(fault) : Effect.fail(fault))"
+  },
+  {
+    rule: "2",
+    what: "a worker that came back after its lease took a partition's name from the next owner for the sake of its last word: processAllAvailable waited for ever",
+    file: "src/partition/membership-redis.ts",
+    find: "holding.news === holding.newsSaid && !claims.includes(holding)",
+    replace: "holding.news === holding.newsSaid"
+  },
+  {
+    rule: "3",
+    what: "a deposed leader was asked again for longer than answers are waited for: a take-over of a purged stream waited for ever instead of saying so",
+    file: "src/source/jetstream.ts",
+    find: "judged(asking(of, (place) => look(api, place, at)))",
+    replace: "asking(of, (place) => judged(look(api, place, at)))"
+  }
+]
+
+export const mutations: readonly Mutation[] = [...rules, ...defects]

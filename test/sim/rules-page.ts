@@ -1,5 +1,5 @@
-/** The table of rules in docs/simulation.md: written by `npm run sim:rules -- --write`, read by whoever checks it. */
-import type { Mutation } from "./mutations.ts"
+/** The tables of rules and of defects in docs/simulation.md: written by `npm run sim:rules -- --write`, read by whoever checks it. */
+import { defects, type Mutation, rules } from "./mutations.ts"
 
 export const pagePath = "docs/simulation.md"
 
@@ -10,23 +10,35 @@ export interface RuleFound {
   readonly says: string
 }
 
-const head = ["Rule", "Without it", "First seed that fails"] as const
+const heads = [
+  ["Rule", "Without it", "First seed that fails"],
+  ["Defect", "What went wrong", "First seed that fails"]
+] as const
 
-/** The seed that the page names for each rule. */
+type Head = (typeof heads)[number]
+
+/** The seed that the page names for each rule and defect. */
 export const foundIn = (page: string): ReadonlyMap<string, number | undefined> => {
   const lines = page.split("\n")
-  const { first, end } = rowsIn(lines)
   return new Map(
-    lines.slice(first, end).map((line) => {
-      const [rule = "", , seed] = cellsOf(line)
-      return [rule, Number(seed) || undefined]
+    heads.flatMap((head) => {
+      const { first, end } = rowsIn(lines, head)
+      return lines.slice(first, end).map((line) => {
+        const [rule = "", , seed] = cellsOf(line)
+        return [rule, Number(seed) || undefined] as const
+      })
     })
   )
 }
 
-export const withTable = (page: string, found: readonly RuleFound[]): string => {
+export const withTables = (page: string, found: readonly RuleFound[]): string => {
+  const tables = [rules, defects].map((those) => found.filter(({ mutation }) => those.includes(mutation)))
+  return heads.reduce((text, head, index) => withTable(text, head, tables[index] as RuleFound[]), page)
+}
+
+const withTable = (page: string, head: Head, found: readonly RuleFound[]): string => {
   const lines = page.split("\n")
-  const { first, end } = rowsIn(lines)
+  const { first, end } = rowsIn(lines, head)
   const rows = found.map(({ mutation: { rule, what }, seed }) => [rule, what, String(seed ?? "none")])
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => (row[column] as string).length)))
   const line = (cells: readonly string[]): string => `| ${cells.map((cell, column) => cell.padEnd(widths[column] as number)).join(" | ")} |`
@@ -41,7 +53,7 @@ const cellsOf = (line: string): readonly string[] =>
     .map((cell) => cell.trim())
 
 /** Where its rows are. */
-const rowsIn = (lines: readonly string[]): { readonly first: number; readonly end: number } => {
+const rowsIn = (lines: readonly string[], head: Head): { readonly first: number; readonly end: number } => {
   const at = lines.findIndex((line) => cellsOf(line).join() === head.join())
   if (at < 0) throw new Error(`${pagePath} has no table with the columns ${head.join(", ")}`)
   const first = at + 2

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
 import { type Mutation, mutations } from "./mutations.ts"
-import { foundIn, pagePath, type RuleFound, withTable } from "./rules-page.ts"
+import { foundIn, pagePath, type RuleFound, withTables } from "./rules-page.ts"
 
 const { values } = parseArgs({
   options: { seeds: { type: "string", default: "1500" }, only: { type: "string" }, write: { type: "boolean", default: false } }
@@ -66,7 +66,7 @@ const missing = inOrder.filter(({ seed }) => seed === undefined)
 for (const { mutation } of missing) console.log(`not found within ${values.seeds} seeds: ${mutation.rule}, ${mutation.what}`)
 
 const page = readFileSync(join(root, pagePath), "utf8")
-if (values.write && values.only === undefined) writeFileSync(join(root, pagePath), withTable(page, inOrder))
+if (values.write && values.only === undefined) writeFileSync(join(root, pagePath), withTables(page, inOrder))
 const listed = foundIn(page)
 const others = values.write ? [] : inOrder.filter(({ mutation, seed }) => listed.get(mutation.rule) !== seed)
 for (const { mutation, seed } of others) {

@@ -1,6 +1,7 @@
 /**
  * The jobs that the simulator runs, each with events of a seed and a plain sequential model that says what must come out, and in which order
- * per key. Functions that are called at a wrong time, with a wrong state or in a wrong order say so in `fouls`.
+ * per key. Functions that are called at a wrong time, with a wrong state or in a wrong order say so in what they put out: a call whose turn
+ * is never committed, because Redis has gone back meanwhile, may see anything.
  */
 import { type Job, job, topic } from "keyfold"
 import { sessionize } from "keyfold/actors/sessionize"
@@ -101,6 +102,7 @@ interface Request {
 }
 
 interface Numbered {
+  readonly foul?: string | undefined
   readonly group: string
   readonly number: number
   readonly line: string
@@ -109,7 +111,6 @@ interface Numbered {
 const gapMs = 60_000
 
 const sessionsInTwoHops = (dice: Dice): Work => {
-  const fouls: string[] = []
   const requests = topic("requests", { codec: json<Request>(), key: ({ reader }) => reader, partitions: 3 })
   const numbered = topic("numbered", { codec: json<Numbered>(), key: ({ group }) => group, partitions: 2 })
   const numbering = job("sessions")
@@ -122,9 +123,9 @@ const sessionsInTwoHops = (dice: Dice): Work => {
       { name: "number", state: json<readonly [number: number, watermarkMs: number]>() },
       function* (group, found, state) {
         const [before, watermarkMs] = state.getOption() ?? [0, 0]
-        if (state.getCurrentWatermarkMs() < watermarkMs) fouls.push(`the watermark of ${group} goes back from ${watermarkMs}`)
+        const foul = state.getCurrentWatermarkMs() < watermarkMs ? `the watermark of ${group} goes back from ${watermarkMs}` : undefined
         let number = before
-        for (const { key, start, end, count } of found) yield { group, number: ++number, line: `${key} ${start} ${end} ${count}` }
+        for (const { key, start, end, count } of found) yield { foul, group, number: ++number, line: `${key} ${start} ${end} ${count}` }
         state.update([number, state.getCurrentWatermarkMs()])
       }
     )
@@ -145,7 +146,7 @@ const sessionsInTwoHops = (dice: Dice): Work => {
       )
       const found = valuesIn(cluster, defined(numbered)) as readonly Numbered[]
       return (
-        fouls[0] ??
+        foulIn(found) ??
         judgeNumbers(found) ??
         differenceOf(
           found.map(({ line }) => line),
@@ -187,6 +188,7 @@ interface Visit {
 }
 
 interface Reminder {
+  readonly foul?: string | undefined
   readonly visitor: string
   readonly numbers: readonly number[]
 }
@@ -199,7 +201,6 @@ interface Waiting {
 const remindMs = 700
 
 const reminders = (dice: Dice): Work => {
-  const fouls: string[] = []
   const visits = topic("visits", { codec: json<Visit>(), key: ({ visitor }) => visitor, partitions: 2 })
   const sentOut = topic("reminders", { codec: json<Reminder>(), key: ({ visitor }) => visitor, partitions: 2 })
   const reminding = job("reminding")
@@ -209,9 +210,7 @@ const reminders = (dice: Dice): Work => {
       const nowMs = state.getCurrentProcessingTimeMs()
       const waiting = state.getOption()
       if (state.hasTimedOut) {
-        if (waiting === undefined) fouls.push(`a timeout of ${visitor} without what it was armed for`)
-        else if (nowMs <= waiting.dueMs) fouls.push(`a timeout of ${visitor} at ${nowMs}, due at ${waiting.dueMs}`)
-        yield { visitor, numbers: waiting?.numbers ?? [] }
+        yield { foul: foulOf(visitor, waiting, nowMs), visitor, numbers: waiting?.numbers ?? [] }
         state.remove()
         return
       }
@@ -228,7 +227,7 @@ const reminders = (dice: Dice): Work => {
     judge: (cluster) => {
       const found = valuesIn(cluster, defined(sentOut)) as readonly Reminder[]
       return (
-        fouls[0] ??
+        foulIn(found) ??
         judgeNumbersOf(
           found.map(({ visitor, numbers }) => ({ key: visitor, numbers })),
           sent.map(({ visitor, number }) => ({ key: visitor, number }))
@@ -237,6 +236,14 @@ const reminders = (dice: Dice): Work => {
     }
   }
 }
+
+const foulOf = (key: string, armed: { readonly dueMs: number } | undefined, atMs: number): string | undefined => {
+  if (armed === undefined) return `a timeout of ${key} without what it was armed for`
+  return atMs <= armed.dueMs ? `a timeout of ${key} at ${atMs}, due at ${armed.dueMs}` : undefined
+}
+
+const foulIn = (found: readonly { readonly foul?: string | undefined }[]): string | undefined =>
+  found.find(({ foul }) => foul !== undefined)?.foul
 
 /** The numbers of a key, over all its results, are those of its events, in order. */
 const judgeNumbersOf = (
@@ -261,6 +268,7 @@ interface Step {
 }
 
 interface Expired {
+  readonly foul?: string | undefined
   readonly order: string
   readonly numbers: readonly number[]
 }
@@ -273,7 +281,6 @@ interface Due {
 const deadlineMs = 10_000
 
 const deadlines = (dice: Dice): Work => {
-  const fouls: string[] = []
   const steps = topic("steps", { codec: json<Step>(), key: ({ order }) => order, partitions: 2 })
   const expired = topic("expired", { codec: json<Expired>(), key: ({ order }) => order, partitions: 1 })
   const expiring = job("deadlines")
@@ -284,15 +291,13 @@ const deadlines = (dice: Dice): Work => {
       const watermarkMs = state.getCurrentWatermarkMs()
       const known = state.getOption()
       if (state.hasTimedOut) {
-        if (known === undefined) fouls.push(`a timeout of ${order} without what it was armed for`)
-        else if (watermarkMs <= known.dueMs) fouls.push(`a timeout of ${order} at the watermark ${watermarkMs}, due at ${known.dueMs}`)
-        yield { order, numbers: known?.numbers ?? [] }
+        yield { foul: foulOf(order, known, watermarkMs), order, numbers: known?.numbers ?? [] }
         state.remove()
         return
       }
       // B3, P22: what became due rings before the next rows, however many there are, and whoever has taken over meanwhile.
       if (known !== undefined && watermarkMs > known.dueMs)
-        fouls.push(`rows of ${order} at the watermark ${watermarkMs}, due at ${known.dueMs}`)
+        yield { foul: `rows of ${order} at ${watermarkMs}, its timeout is due at ${known.dueMs}`, order, numbers: [] }
       const arrived = [...found]
       const dueMs = known?.dueMs ?? Math.max(watermarkMs, ...arrived.map(({ at }) => at)) + deadlineMs
       state.update({ numbers: [...(known?.numbers ?? []), ...arrived.map(({ number }) => number)], dueMs })
@@ -313,7 +318,7 @@ const deadlines = (dice: Dice): Work => {
     judge: (cluster) => {
       const found = valuesIn(cluster, defined(expired)) as readonly Expired[]
       return (
-        fouls[0] ??
+        foulIn(found) ??
         judgeNumbersOf(
           found.map(({ order, numbers }) => ({ key: order, numbers })),
           sent.map(({ order, number }) => ({ key: order, number }))
