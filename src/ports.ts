@@ -20,6 +20,8 @@ export interface TopicPorts {
   readonly sink: Sink["Service"]
   /** Bytes that one record may have. */
   readonly payloadBytesMax: number
+  /** Why nothing comes or goes at present, when that is known; undefined when all is well. Default: all is always well. */
+  readonly trouble?: () => KeyfoldError | undefined
 }
 
 export interface Ports extends TopicPorts {

@@ -104,8 +104,8 @@ const launch = Effect.fnUntraced(function* (settings: Settings) {
     watermarkMs,
     lag: () => lagOf(assembled),
     settle: () => Effect.andThen(Effect.sync(watermarkMs), leaveAll(assembled)),
-    trouble: () => assembled.stages.flatMap(({ seats }) => seats.flatMap((seat) => seat.trouble ?? []))[0],
-    isBusy: () => assembled.stages.some((stage) => runnersOf(stage).some((runner) => runner.isBusy)),
+    trouble: () => ports.trouble?.() ?? assembled.stages.flatMap(({ seats }) => seats.flatMap((seat) => seat.trouble ?? []))[0],
+    isBusy: () => ports.trouble?.() === undefined && assembled.stages.some((stage) => runnersOf(stage).some((runner) => runner.isBusy)),
     progress
   }
 })

@@ -39,7 +39,8 @@ const connectTopics = Effect.fnUntraced(function* (settings: ClusteredSettings):
   return {
     source: yield* makeJetStreamSource(link.connection, { replicas, inboxPrefix, opened, warn: demand.warn }),
     sink: yield* makeJetStreamSink(link.connection, { inboxPrefix }),
-    payloadBytesMax: payloadBytesMaxOf(link.connection)
+    payloadBytesMax: payloadBytesMaxOf(link.connection),
+    trouble: link.trouble
   }
 })
 

@@ -13,10 +13,12 @@ const transportOf = (connection: NatsConnection) => (connection as unknown as Cl
 
 /**
  * Before it lets go of a connection that answers no pings the client waits until everything is sent. On a dead connection under load that
- * is for ever, and it never reconnects. Ends when the connection is closed; takes its news meanwhile, which would pile up.
+ * is for ever, and it never reconnects. Ends when the connection is closed; takes its news meanwhile, which would pile up, and tells of those
+ * that say whether it is away.
  */
-export const dropWhenStale = async (connection: NatsConnection): Promise<void> => {
+export const dropWhenStale = async (connection: NatsConnection, told: (isAway: boolean) => void): Promise<void> => {
   for await (const { type } of connection.status()) {
+    if (type === "disconnect" || type === "reconnect") told(type === "disconnect")
     if (type !== "staleConnection") continue
     const socket = transportOf(connection)?.socket
     if (socket !== undefined && socket.writableLength > 0) socket.destroy()

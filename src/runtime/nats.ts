@@ -18,6 +18,8 @@ export interface NatsLink {
   readonly version: () => string
   /** Whether it is one of several. */
   readonly isClustered: boolean
+  /** Why nothing comes or goes at present; undefined while it is connected. */
+  readonly trouble: () => KeyfoldError | undefined
 }
 
 /** A server that is just being started is waited for so long. */
@@ -62,7 +64,10 @@ export const connectNats = Effect.fnUntraced(function* (settings: NatsSettings):
     Effect.timeoutOrElse(ready, { duration: connectMsMax, orElse: () => Effect.fail(fault) }),
     (thrown) => failureOf(settings, thrown)
   )
-  void dropWhenStale(connection)
+  let isAway = false
+  void dropWhenStale(connection, (says) => {
+    isAway = says
+  })
   let { info } = connection
   return {
     name,
@@ -71,7 +76,8 @@ export const connectNats = Effect.fnUntraced(function* (settings: NatsSettings):
       info = connection.info ?? info
       return info?.version ?? ""
     },
-    isClustered: info?.cluster !== undefined
+    isClustered: info?.cluster !== undefined,
+    trouble: () => (isAway ? unreachable(name, "the connection was lost") : undefined)
   }
 })
 

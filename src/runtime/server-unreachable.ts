@@ -2,4 +2,4 @@
 import { KeyfoldError } from "../errors.ts"
 
 export const unreachable = (name: string, reason: string): KeyfoldError =>
-  new KeyfoldError("unreachable", `${name} cannot be reached (${reason}). It is tried again; start it, or mend the address`)
+  new KeyfoldError("unreachable", `${name} cannot be reached (${reason}). Start it, or mend the address`)
