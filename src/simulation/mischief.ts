@@ -49,6 +49,7 @@ export class Mischief {
     const { machines, world } = this.#cluster
     const machine = "worker" in fault ? machines[fault.worker % machines.length] : undefined
     if ("worker" in fault && machine === undefined) return
+    if (fault.kind === "deposed" && !this.#cluster.nats.isCluster) return
     this.#counts.set(fault.kind, (this.#counts.get(fault.kind) ?? 0) + 1)
     world.history.add(machine?.process.name ?? "all", `suffers ${fault.kind}`)
     const undo = this.#begin(fault, machine as Machine)

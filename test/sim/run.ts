@@ -5,7 +5,7 @@
  * history, bit by bit.
  */
 import { parseArgs } from "node:util"
-import { type FaultKind, faultKinds, faultText } from "../../src/simulation/faults.ts"
+import { type FaultKind, faultKinds, faultText, lossyKinds } from "../../src/simulation/faults.ts"
 import { runSeed, type SeedOptions, type SeedResult, shrink } from "./seeds.ts"
 import { workloads } from "./workloads.ts"
 
@@ -48,7 +48,8 @@ const stepsMin = values.steps === undefined ? 0 : whole("steps", values.steps)
 const seedsMax = values.seeds === undefined ? (stepsMin > 0 ? Number.POSITIVE_INFINITY : 1) : whole("seeds", values.seeds)
 if (seedsMax < 1) refuse("--seeds must be at least 1")
 const kinds = values.faults?.split(",") as readonly FaultKind[] | undefined
-for (const kind of kinds ?? []) if (!faultKinds.includes(kind)) refuse(`--faults: there is no ${kind}; there are ${faultKinds.join(", ")}`)
+const allKinds: readonly FaultKind[] = [...faultKinds, ...lossyKinds]
+for (const kind of kinds ?? []) if (!allKinds.includes(kind)) refuse(`--faults: there is no ${kind}; there are ${allKinds.join(", ")}`)
 if (values.workload !== undefined && !(values.workload in workloads)) {
   refuse(`--workload: there is no ${values.workload}; there are ${Object.keys(workloads).join(", ")}`)
 }

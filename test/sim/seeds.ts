@@ -71,11 +71,11 @@ const loudly: Readonly<Partial<Record<FaultKind, readonly string[]>>> = {
 const verdict = ({ failure, foul, refusal, lost, cluster }: Trial, work: Work, isLasting: boolean): string | undefined => {
   if (foul !== undefined) return foul
   const allowed = [...lost].flatMap((kind) => (kind === "power-loss" && isLasting ? [] : (loudly[kind] ?? [])))
-  if (refusal !== undefined && allowed.includes(refusal.code)) return undefined
+  if (refusal !== undefined && allowed.includes(refusal.code)) return work.judge(cluster, true)
   if (failure !== undefined) return failure
   return lost.has("recreate") || lost.has("delete")
     ? "an input was deleted, and perhaps created again, and nobody has said so (P3)"
-    : work.judge(cluster)
+    : work.judge(cluster, false)
 }
 
 /** The same seed with the fewest of its faults with which it still fails. */

@@ -19,8 +19,11 @@ export interface Work {
   readonly events: readonly TrialEvent[]
   /** How long clocks go on after everything was read, milliseconds. */
   readonly restMs: number
-  /** What is wrong with what came out; undefined when nothing is. */
-  readonly judge: (cluster: SimulatedCluster) => string | undefined
+  /**
+   * What is wrong with what came out; undefined when nothing is. `isPartial`: the query has stopped, because something was lost for good, so
+   * much may be missing, but nothing may be wrong with what is there.
+   */
+  readonly judge: (cluster: SimulatedCluster, isPartial: boolean) => string | undefined
 }
 
 export const workloads: Readonly<Record<string, (dice: Dice) => Work>> = {
@@ -69,15 +72,12 @@ const counting = (dice: Dice): Work => {
     job: counted,
     events: sent.map((payment, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(payments), 3, payment) })),
     restMs: 0,
-    judge: (cluster) => {
-      const found = valuesIn(cluster, defined(counts)) as readonly Count[]
-      return judgeByKey(sent, found)
-    }
+    judge: (cluster, isPartial) => judgeByKey(sent, valuesIn(cluster, defined(counts)) as readonly Count[], isPartial)
   }
 }
 
 /** A count may go beyond 12 when one call took several: it depends on the cuts when a key begins again, but never on anything else. */
-const judgeByKey = (sent: readonly Payment[], found: readonly Count[]): string | undefined => {
+const judgeByKey = (sent: readonly Payment[], found: readonly Count[], isPartial: boolean): string | undefined => {
   const last = new Map<string, number>()
   const numbers = new Map<string, number[]>()
   for (const { card, number, count } of found) {
@@ -89,10 +89,14 @@ const judgeByKey = (sent: readonly Payment[], found: readonly Count[]): string |
   for (const card of new Set(sent.map((payment) => payment.card))) {
     const expected = sent.filter((payment) => payment.card === card).map(({ number }) => number)
     const got = numbers.get(card) ?? []
-    if (String(got) !== String(expected)) return `${card} has results of ${got}, its events are ${expected}`
+    if (!isSame(got, expected, isPartial)) return `${card} has results of ${got}, its events are ${expected}`
   }
-  return found.length === sent.length ? undefined : `${found.length} results of ${sent.length} events`
+  return isPartial || found.length === sent.length ? undefined : `${found.length} results of ${sent.length} events`
 }
+
+/** `isPartial`: or the beginning of it. */
+const isSame = (found: readonly unknown[], expected: readonly unknown[], isPartial: boolean): boolean =>
+  String(found) === String(isPartial ? expected.slice(0, found.length) : expected)
 
 // ---- event time through two shuffles
 
@@ -140,7 +144,7 @@ const sessionsInTwoHops = (dice: Dice): Work => {
     job: numbering,
     events: sent.map((request, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(requests), 3, request) })),
     restMs: 0,
-    judge: (cluster) => {
+    judge: (cluster, isPartial) => {
       const expected = trueSessions(sent.map(({ reader, at }) => ({ key: `reader ${reader}`, at, gapMs }))).map(
         ({ key, start, end, count }) => `${key} ${start} ${end} ${count}`
       )
@@ -150,7 +154,8 @@ const sessionsInTwoHops = (dice: Dice): Work => {
         judgeNumbers(found) ??
         differenceOf(
           found.map(({ line }) => line),
-          expected
+          expected,
+          isPartial
         )
       )
     }
@@ -168,7 +173,7 @@ const judgeNumbers = (found: readonly Numbered[]): string | undefined => {
   return undefined
 }
 
-export const differenceOf = (found: readonly string[], expected: readonly string[]): string | undefined => {
+const differenceOf = (found: readonly string[], expected: readonly string[], isPartial: boolean): string | undefined => {
   const sorted = [found.toSorted(), expected.toSorted()].map((lines) => lines.join("\n"))
   if (sorted[0] === sorted[1]) return undefined
   const left = [...found]
@@ -177,6 +182,7 @@ export const differenceOf = (found: readonly string[], expected: readonly string
     if (index >= 0) left.splice(index, 1)
     return index < 0
   })
+  if (isPartial && left.length === 0) return undefined
   return `missing: ${missing.slice(0, 3).join("; ") || "nothing"}, too much: ${left.slice(0, 3).join("; ") || "nothing"}`
 }
 
@@ -224,13 +230,14 @@ const reminders = (dice: Dice): Work => {
     job: reminding,
     events: sent.map((visit, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(visits), 2, visit) })),
     restMs: 4 * remindMs,
-    judge: (cluster) => {
+    judge: (cluster, isPartial) => {
       const found = valuesIn(cluster, defined(sentOut)) as readonly Reminder[]
       return (
         foulIn(found) ??
         judgeNumbersOf(
           found.map(({ visitor, numbers }) => ({ key: visitor, numbers })),
-          sent.map(({ visitor, number }) => ({ key: visitor, number }))
+          sent.map(({ visitor, number }) => ({ key: visitor, number })),
+          isPartial
         )
       )
     }
@@ -248,15 +255,16 @@ const foulIn = (found: readonly { readonly foul?: string | undefined }[]): strin
 /** The numbers of a key, over all its results, are those of its events, in order. */
 const judgeNumbersOf = (
   found: readonly { readonly key: string; readonly numbers: readonly number[] }[],
-  sent: readonly { readonly key: string; readonly number: number }[]
+  sent: readonly { readonly key: string; readonly number: number }[],
+  isPartial: boolean
 ): string | undefined => {
   const lines = found.flatMap(({ key, numbers }) => numbers.map((number) => `${key}: ${number}`))
   const expected = sent.map(({ key, number }) => `${key}: ${number}`)
   for (const key of new Set(sent.map((one) => one.key))) {
     const [got, wanted] = [lines, expected].map((all) => all.filter((line) => line.startsWith(`${key}: `))) as [string[], string[]]
-    if (String(got) !== String(wanted)) return `results of ${got}, its events are ${wanted}`
+    if (!isSame(got, wanted, isPartial)) return `results of ${got}, its events are ${wanted}`
   }
-  return differenceOf(lines, expected)
+  return differenceOf(lines, expected, isPartial)
 }
 
 // ---- event-time timeouts, many at once: each before the next rows of its key
@@ -315,13 +323,14 @@ const deadlines = (dice: Dice): Work => {
     job: expiring,
     events: sent.map((step, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(steps), 2, step) })),
     restMs: 0,
-    judge: (cluster) => {
+    judge: (cluster, isPartial) => {
       const found = valuesIn(cluster, defined(expired)) as readonly Expired[]
       return (
         foulIn(found) ??
         judgeNumbersOf(
           found.map(({ order, numbers }) => ({ key: order, numbers })),
-          sent.map(({ order, number }) => ({ key: order, number }))
+          sent.map(({ order, number }) => ({ key: order, number })),
+          isPartial
         )
       )
     }
