@@ -96,7 +96,7 @@ export class SimulatedRedisClient {
     line.up(() => {
       try {
         const reply = this.#server.answer(call, sentMs)
-        history.add("redis", `${this.#process.name} ${nameOf(call)} ${shown(reply)}`)
+        history.add("redis", `${this.#process.name} ${nameOf(call)} ${inShort(reply)}`)
         if (waits) this.#server.whenSynced(() => answered(undefined, reply))
         else answered(undefined, reply)
       } catch (thrown) {
@@ -147,7 +147,7 @@ export class SimulatedRedisClient {
 }
 
 /** The answer in short: a word, or that there are several things. */
-const shown = (reply: RedisReply): string => {
+const inShort = (reply: RedisReply): string => {
   if (reply === null) return "nothing"
   if (reply instanceof Buffer) return reply.length > 24 ? `${reply.length} bytes` : reply.toString("latin1")
   if (typeof reply === "number") return String(reply)

@@ -19,6 +19,8 @@ type Value =
   | { readonly type: "stream"; readonly stream: { entries: StreamEntry[]; lastId: number } }
   | { readonly type: "zset"; readonly scores: Map<Bytes, number> }
 
+type ValueOf<Type extends Value["type"]> = Value & { readonly type: Type }
+
 /** What a server says no with. */
 export class RedisError extends Error {
   override readonly name = "ReplyError"
@@ -56,6 +58,14 @@ export class RedisData {
     this.#values.delete(key)
   }
 
+  /** What is at a key, made when nothing is. */
+  #at<Type extends Value["type"]>(key: Bytes, type: Type, make: () => ValueOf<Type>): ValueOf<Type> {
+    const value = this.#values.get(key) ?? make()
+    if (value.type !== type) throw wrongType()
+    this.#values.set(key, value)
+    return value as ValueOf<Type>
+  }
+
   // ---- hashes
 
   hash(key: Bytes): ReadonlyMap<Bytes, Bytes> {
@@ -66,13 +76,8 @@ export class RedisData {
   }
 
   hset(key: Bytes, fields: Readonly<Record<string, Bytes>> | readonly (readonly [Bytes, Bytes])[]): void {
-    let value = this.#values.get(key)
-    if (value === undefined) {
-      value = { type: "hash", hash: new Map() }
-      this.#values.set(key, value)
-    }
-    if (value.type !== "hash") throw wrongType()
-    for (const [field, of] of Array.isArray(fields) ? fields : Object.entries(fields)) value.hash.set(field, of)
+    const { hash } = this.#at(key, "hash", () => ({ type: "hash", hash: new Map() }))
+    for (const [field, of] of Array.isArray(fields) ? fields : Object.entries(fields)) hash.set(field, of)
   }
 
   hdel(key: Bytes, fields: readonly Bytes[]): void {
@@ -85,13 +90,7 @@ export class RedisData {
   // ---- streams
 
   xadd(key: Bytes, id: number, fields: readonly Bytes[]): void {
-    let value = this.#values.get(key)
-    if (value === undefined) {
-      value = { type: "stream", stream: { entries: [], lastId: 0 } }
-      this.#values.set(key, value)
-    }
-    if (value.type !== "stream") throw wrongType()
-    const { stream } = value
+    const { stream } = this.#at(key, "stream", () => ({ type: "stream", stream: { entries: [], lastId: 0 } }))
     if (id <= stream.lastId) throw new RedisError("ERR The ID specified in XADD is equal or smaller than the target stream top item")
     stream.entries.push({ id, fields })
     stream.lastId = id
@@ -113,13 +112,8 @@ export class RedisData {
   // ---- sorted sets
 
   zadd(key: Bytes, members: readonly (readonly [score: number, member: Bytes])[]): void {
-    let value = this.#values.get(key)
-    if (value === undefined) {
-      value = { type: "zset", scores: new Map() }
-      this.#values.set(key, value)
-    }
-    if (value.type !== "zset") throw wrongType()
-    for (const [score, member] of members) value.scores.set(member, score)
+    const { scores } = this.#at(key, "zset", () => ({ type: "zset", scores: new Map() }))
+    for (const [score, member] of members) scores.set(member, score)
   }
 
   zrem(key: Bytes, members: readonly Bytes[]): void {

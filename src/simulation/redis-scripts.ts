@@ -7,6 +7,7 @@ import { speak } from "../partition/membership-scripts.ts"
 import { acquire, clock, release } from "../partition/ownership-scripts.ts"
 import { keyTypes, witness } from "../storage/redis-fence.ts"
 import type { RedisReply } from "../storage/redis-link.ts"
+import { listsIn } from "./redis-arguments.ts"
 import { type Bytes, bulk, type RedisData } from "./redis-data.ts"
 import { speaking } from "./redis-speak.ts"
 
@@ -20,6 +21,8 @@ export interface ScriptRun {
 }
 
 export interface SimulatedScript {
+  /** For a history that people read. */
+  readonly name: string
   readonly run: (call: ScriptRun) => RedisReply
   /** A full server refuses it at its entry. */
   readonly isRefusedWhenFull: boolean
@@ -62,13 +65,7 @@ const committing: Body = ({ data, keys }, meta, [revision = "", confirmed = "", 
 const confirming: Body = ({ data }, meta, [confirmed = ""]) => data.hset(meta, { confirmed })
 
 const chunk: Body = ({ data, keys }, _, args) => {
-  let at = 0
-  const list = (width: number): Bytes[][] => {
-    const count = Number(args[at])
-    const items = Array.from({ length: count }, (_, index) => args.slice(at + 1 + index * width, at + 1 + (index + 1) * width))
-    at += 1 + count * width
-    return items
-  }
+  const list = listsIn(args)
   const [state, timeouts] = [keys[3] as Bytes, keys[4] as Bytes]
   const values = list(2)
   const gone = list(1)
@@ -141,30 +138,19 @@ const telling: SimulatedScript["run"] = ({ nowMicros }) => [
   bulk(String(nowMicros % 1_000_000))
 ]
 
-const always = (run: SimulatedScript["run"]): SimulatedScript => ({ run, isRefusedWhenFull: false })
+const scripts: readonly (readonly [lua: string, name: string, run: SimulatedScript["run"]])[] = [
+  [clock, "clock", telling],
+  [acquire, "acquire", acquiring],
+  [release, "release", releasing],
+  [witness, "witness", witnessing],
+  [commit, "commit", fenced(committing)],
+  [confirm, "confirm", fenced(confirming)],
+  [checkpointChunk, "checkpoint chunk", fenced(chunk)],
+  [checkpointEnd, "checkpoint end", fenced(ending)],
+  [speak, "speak", speaking]
+]
 
-/** By their Lua. */
-export const simulatedScripts: ReadonlyMap<string, SimulatedScript> = new Map([
-  [clock, always(telling)],
-  [acquire, always(acquiring)],
-  [release, always(releasing)],
-  [witness, always(witnessing)],
-  [commit, { run: fenced(committing), isRefusedWhenFull: true }],
-  [confirm, always(fenced(confirming))],
-  [checkpointChunk, always(fenced(chunk))],
-  [checkpointEnd, always(fenced(ending))],
-  [speak, always(speaking)]
-])
-
-/** For a history that people read. */
-export const scriptNames: ReadonlyMap<string, string> = new Map([
-  [clock, "clock"],
-  [acquire, "acquire"],
-  [release, "release"],
-  [witness, "witness"],
-  [commit, "commit"],
-  [confirm, "confirm"],
-  [checkpointChunk, "checkpoint chunk"],
-  [checkpointEnd, "checkpoint end"],
-  [speak, "speak"]
-])
+/** By their Lua. A full server takes what helps it out: all but commits. */
+export const simulatedScripts: ReadonlyMap<string, SimulatedScript> = new Map(
+  scripts.map(([lua, name, run]) => [lua, { name, run, isRefusedWhenFull: lua === commit }])
+)

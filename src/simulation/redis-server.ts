@@ -4,7 +4,7 @@
  */
 import type { RedisReply } from "../storage/redis-link.ts"
 import { type Bytes, RedisData, RedisError } from "./redis-data.ts"
-import { type ScriptRun, scriptNames, simulatedScripts } from "./redis-scripts.ts"
+import { type ScriptRun, simulatedScripts } from "./redis-scripts.ts"
 import { Referee } from "./referee.ts"
 import type { World } from "./world.ts"
 
@@ -108,4 +108,4 @@ const run = (data: RedisData, { call: { lua, keys, args }, nowMicros }: Done): R
 }
 
 export const nameOf = (call: RedisCall): string =>
-  "lua" in call ? `${scriptNames.get(call.lua)} ${call.keys[0]}` : `${call.command} ${call.key}`
+  "lua" in call ? `${simulatedScripts.get(call.lua)?.name} ${call.keys[0]}` : `${call.command} ${call.key}`

@@ -1,5 +1,6 @@
 /** `speak` of partition/membership-scripts.ts, which says what it takes and answers; the keys' expiry, a day, is left out. */
 import type { RedisReply } from "../storage/redis-link.ts"
+import { listsIn } from "./redis-arguments.ts"
 import { type Bytes, bulk, type RedisData, scoreText } from "./redis-data.ts"
 import type { ScriptRun } from "./redis-scripts.ts"
 
@@ -71,13 +72,7 @@ const membersAt = (data: RedisData, { workers }: Keys, { id, nowMs }: { readonly
 }
 
 const wordsIn = (lists: readonly Bytes[]): Words => {
-  let at = 0
-  const list = (width: number): Bytes[][] => {
-    const count = Number(lists[at])
-    const items = Array.from({ length: count }, (_, index) => lists.slice(at + 1 + index * width, at + 1 + (index + 1) * width))
-    at += 1 + count * width
-    return items
-  }
+  const list = listsIn(lists)
   return { claims: list(1).flat(), news: list(2) as unknown as [Bytes, Bytes][], given: list(1).flat() }
 }
 
