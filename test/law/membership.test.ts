@@ -1,9 +1,10 @@
 // Goal: every membership adapter keeps the laws of its port (src/partition/membership.ts), with members that come, go, die and come back.
-// Method: on each Redis at hand, several members in this process, and a worker behind each that does what seats do (workers-at-seats.ts).
-// Waits are for conditions, with generous bounds.
+// Method: on each Redis at hand, and on a simulated one (places.ts), several members in this process, and a worker behind each that does what
+// seats do (workers-at-seats.ts). Waits are for conditions, with generous bounds. Another simulation with SEED=<n>.
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { InvariantError, type KeyfoldError } from "../../src/errors.ts"
@@ -12,15 +13,17 @@ import { alone } from "../../src/partition/alone.ts"
 import type { Member } from "../../src/partition/membership.ts"
 import { makeRedisMembership } from "../../src/partition/membership-redis.ts"
 import { memberKeys, speak } from "../../src/partition/membership-scripts.ts"
+import type { SimulatedCluster } from "../../src/simulation/cluster.ts"
+import { monotonicMs } from "../../src/storage/monotonic.ts"
 import { replyParts, replyText } from "../../src/storage/redis-link.ts"
-import { startProxy } from "../servers/proxy.ts"
 import { redisAnswer } from "../servers/redis-answer.ts"
 import { type RedisCluster, startRedisCluster } from "../servers/redis-cluster.ts"
 import { startRedis } from "../servers/redis-server.ts"
-import { type Server, sleep } from "../servers/server.ts"
-import { restoreData, snapshotData } from "../servers/snapshot.ts"
+import type { Server } from "../servers/server.ts"
 import { canStart, redisVersions } from "../servers/versions.ts"
-import { eventually, leaseMs, linkTo, newsAt, type Place, Team, type WatchedLink, type Worker } from "./workers-at-seats.ts"
+import { type Host, type Place, realHost, realPlace, simulatedHost, simulatedPlace, simulatedSite } from "./places.ts"
+import { inSimulation, seed } from "./simulated-store.ts"
+import { eventually, leaseMs, newsAt, Team, type WatchedLink, type Worker } from "./workers-at-seats.ts"
 
 describe("alone membership", () => {
   const partitions: readonly JournalId[] = [0, 1, 2].map((partition) => ({ query: "q", stage: "a", partition }))
@@ -72,15 +75,6 @@ const said = (place: Place, words: (member: Member, team: Team) => void): Effect
       words(member, team)
     })
   )
-
-/** A member that dies without a word: its connection is swallowed. */
-const cutOff = Effect.fnUntraced(function* (url: string) {
-  const proxy = yield* Effect.acquireRelease(
-    Effect.promise(() => startProxy({ to: Number(new URL(url).port) })),
-    (open) => Effect.promise(() => open.stop())
-  )
-  return { proxy, url: `redis://127.0.0.1:${proxy.port}` }
-})
 
 const laws: Readonly<Record<string, Law>> = {
   "M2 who is the only member has everything as soon as it has joined": Effect.fnUntraced(function* (place) {
@@ -145,18 +139,18 @@ const laws: Readonly<Record<string, Law>> = {
   }),
 
   "M3 who says nothing for a lease is gone, and not before; what the others have stays": Effect.fnUntraced(function* (place) {
-    const { proxy, url } = yield* cutOff(place.url)
+    const site = yield* place.swallowingSite
     const team = new Team(place)
-    const [first, second, third] = [yield* team.enter(), yield* team.enter(), yield* team.enter(url)]
+    const [first, second, third] = [yield* team.enter(), yield* team.enter(), yield* team.enter(site)]
     yield* team.settled()
     const given = [first.given.length, second.given.length]
-    const cutMs = performance.now()
+    const cutMs = yield* monotonicMs
     third.isCutOff = true
-    proxy.swallow(true)
+    site.swallow(true)
     team.workers.pop()
     yield* eventually("the others know", () => [first, second].every(({ member }) => ours(team, member) === 6))
     // It spoke at most a quarter of a lease before.
-    expect(performance.now() - cutMs).toBeGreaterThan(0.7 * leaseMs)
+    expect((yield* monotonicMs) - cutMs).toBeGreaterThan(0.7 * leaseMs)
     third.expire()
     yield* team.settled()
     expect(team.sizes).toEqual([6, 6])
@@ -164,23 +158,22 @@ const laws: Readonly<Record<string, Law>> = {
   }),
 
   "M3, M6 who was cut off keeps its last view, and comes back as another member": Effect.fnUntraced(function* (place) {
-    const { proxy, url } = yield* cutOff(place.url)
-    const link = yield* linkTo(place.url)
+    const site = yield* place.swallowingSite
     const team = new Team(place)
-    const [first, second] = [yield* team.enter(), yield* team.enter(url)]
+    const [first, second] = [yield* team.enter(), yield* team.enter(site)]
     yield* team.settled()
-    const members = yield* membersIn(link, place.query)
+    const members = yield* membersIn(place)
     second.isCutOff = true
-    proxy.swallow(true)
+    site.swallow(true)
     yield* eventually("the first has everything", () => ours(team, first.member) === 12)
     expect(ours(team, second.member)).toBe(6)
     second.expire()
     yield* eventually("the first has taken everything over", () => first.held.size === 12)
-    proxy.swallow(false)
+    site.swallow(false)
     second.isCutOff = false
     yield* team.settled()
     expect(team.sizes).toEqual([6, 6])
-    const later = yield* membersIn(link, place.query)
+    const later = yield* membersIn(place)
     expect(later).toHaveLength(2)
     expect(later.filter((member) => members.includes(member))).toHaveLength(1)
   }),
@@ -231,9 +224,9 @@ const laws: Readonly<Record<string, Law>> = {
     })
     yield* Effect.forkScoped(Effect.forever(Effect.andThen(first.member.changed, count)))
     yield* Effect.yieldNow
-    const startMs = performance.now()
+    const startMs = yield* monotonicMs
     yield* rounds(first.link, 10)
-    expect(performance.now() - startMs).toBeGreaterThan(9 * 350)
+    expect((yield* monotonicMs) - startMs).toBeGreaterThan(9 * 350)
     expect(wakes).toBeGreaterThan(0)
     expect(wakes).toBeLessThanOrEqual(3)
   }),
@@ -318,14 +311,13 @@ const laws: Readonly<Record<string, Law>> = {
   }),
 
   "M5 news of another version that cannot be read are no news": Effect.fnUntraced(function* (place) {
-    const link = yield* linkTo(place.url)
     const team = new Team({ ...place, counts: { a: 4 } })
     yield* said(team.place, (member) => {
       for (const partition of team.partitions) member.post(partition, newsAt(1))
     })
     const news = memberKeys(place.query)[2] as string
     for (const [index, text] of ["", "{}", '["opening",[0,0,1],[0,0,1],[1]]'].entries())
-      yield* link.command("HSET", news, [`a/${index}`, text])
+      yield* place.command("HSET", news, [`a/${index}`, text])
     expect(heardBy(yield* team.join(), "a")).toEqual({ 3: [1, "reading", false] })
   }),
 
@@ -348,17 +340,16 @@ const laws: Readonly<Record<string, Law>> = {
   }),
 
   "M5, M6 who was taken for dead takes nothing back, and hears nothing of itself": Effect.fnUntraced(function* (place) {
-    const link = yield* linkTo(place.url)
     const team = new Team({ ...place, counts: { a: 2 } })
     const first = yield* team.join()
     const [a0, a1] = [team.partition("a", 0), team.partition("a", 1)]
     for (const partition of [a0, a1]) first.member.post(partition, newsAt(1))
     yield* rounds(first.link, 2)
-    const [id] = yield* membersIn(link, place.query)
+    const [id] = yield* membersIn(place)
     const second = yield* team.join()
     second.member.post(a0, newsAt(2))
     yield* eventually("the second is known to have it", () => !first.member.isOurs(a0))
-    yield* link.command("HDEL", memberKeys(place.query)[0] as string, [id as string])
+    yield* place.command("HDEL", memberKeys(place.query)[0] as string, [id as string])
     yield* rounds(first.link, 3)
     yield* rounds(second.link, 2)
     expect([a0, a1].map((partition) => [first.member.isOurs(partition), second.member.isOurs(partition)])).toEqual([
@@ -366,21 +357,20 @@ const laws: Readonly<Record<string, Law>> = {
       [true, false]
     ])
     expect(heardBy(first, "a")).toEqual({})
-    expect(yield* membersIn(link, place.query)).not.toContain(id)
+    expect(yield* membersIn(place)).not.toContain(id)
   }),
 
   "M5 who lets go late of what another has taken over hears that one's last word": Effect.fnUntraced(function* (place) {
-    const link = yield* linkTo(place.url)
     const team = new Team({ ...place, counts: { a: 2 } })
     const first = yield* team.join()
     const a0 = team.partition("a", 0)
     first.member.post(a0, newsAt(1))
     yield* rounds(first.link, 2)
-    const [id] = yield* membersIn(link, place.query)
+    const [id] = yield* membersIn(place)
     const second = yield* team.join()
     second.member.post(a0, newsAt(2))
     yield* eventually("the second is known to have it", () => !first.member.isOurs(a0))
-    yield* link.command("HDEL", memberKeys(place.query)[0] as string, [id as string])
+    yield* place.command("HDEL", memberKeys(place.query)[0] as string, [id as string])
     yield* rounds(first.link, 3)
     yield* rounds(second.link, 2)
     // The second has said all that it has to say.
@@ -391,7 +381,8 @@ const laws: Readonly<Record<string, Law>> = {
   }),
 
   "M6 a call that runs late changes nothing (K2)": Effect.fnUntraced(function* (place) {
-    const link = yield* linkTo(place.url)
+    const { connect } = yield* place.site
+    const link = yield* connect
     const team = new Team(place)
     const first = yield* team.enter()
     yield* team.settled()
@@ -407,23 +398,19 @@ const laws: Readonly<Record<string, Law>> = {
   }),
 
   "M6 an answer that was lost is made up for": Effect.fnUntraced(function* (place) {
-    const { proxy, url } = yield* cutOff(place.url)
     const team = new Team({ ...place, counts: { a: 2 }, leaseMs: 60_000 })
-    const [first, second] = [yield* team.join(), yield* team.join(url)]
+    const [first, second] = [yield* team.join(), yield* team.join()]
     first.member.post(team.partition("a", 0), newsAt(1))
     yield* eventually("the second has heard", () => heardBy(second, "a")[0]?.[0] === 1)
-    const { answers } = second.link
-    const calls = second.link.calls.length
-    proxy.delay(30_000) // what it says arrives, what it is told does not
+    second.link.losesAnswers = true
     first.member.post(team.partition("a", 0), newsAt(2))
-    yield* eventually("a call is on its way", () => second.link.calls.length > calls)
-    proxy.cut()
-    proxy.delay(0)
-    yield* eventually("the second has heard", () => heardBy(second, "a")[0]?.[0] === 2 && second.link.answers > answers)
+    yield* eventually("the answer that tells of it is lost", () => second.link.entriesLost > 0)
+    yield* rounds(first.link, 2)
+    second.link.losesAnswers = false
+    yield* eventually("the second has heard", () => heardBy(second, "a")[0]?.[0] === 2)
   }),
 
   "M6 a Redis that has forgotten everything: everybody comes back, and nothing moves": Effect.fnUntraced(function* (place) {
-    const link = yield* linkTo(place.url)
     const team = new Team(place)
     const all = [yield* team.enter(), yield* team.enter()]
     yield* team.settled()
@@ -437,33 +424,36 @@ const laws: Readonly<Record<string, Law>> = {
     const last = yield* team.enter()
     yield* team.settled()
     const moves = [...all, last].map(({ taken, given }) => [taken.length, given.length])
-    for (const key of memberKeys(place.query)) yield* link.command("DEL", key, [])
+    const [workers, ...others] = memberKeys(place.query)
+    yield* place.command("DEL", workers as string, others)
     yield* Effect.all([...all, last].map((worker) => rounds(worker.link, 3)))
     yield* team.settled()
     expect([...all, last].map(({ taken, given }) => [taken.length, given.length])).toEqual(moves)
-    expect(yield* membersIn(link, place.query)).toHaveLength(3)
+    expect(yield* membersIn(place)).toHaveLength(3)
     const partition = team.partitions.find((one) => speaker.member.isOurs(one)) as JournalId
     speaker.member.post(partition, newsAt(99))
     yield* eventually("the last has heard", () => heardBy(last, partition.stage)[partition.partition]?.[0] === 99)
     expect(heardBy(last, partition.stage)[partition.partition]).toEqual([99, "reading", true])
-  }),
+  })
+}
 
+/** Simulated keys do not expire. */
+const lawsOfExpiry: typeof laws = {
   "a query leaves nothing in Redis for longer than a day, and four keys until then": Effect.fnUntraced(function* (place) {
-    const link = yield* linkTo(place.url)
     const team = new Team(place)
     const first = yield* team.enter()
     yield* team.settled()
     const keys = memberKeys(place.query)
     expect(keys.every((key) => key.startsWith(`kf:{${place.query}}:`))).toBe(true)
-    const ttls = Effect.all(keys.map((key) => Effect.map(link.command("PTTL", key, []), Number)))
+    const ttls = Effect.all(keys.map((key) => Effect.map(place.command("PTTL", key, []), Number)))
     const day = 86_400_000
     for (const ttl of yield* ttls) expect(ttl > day / 2 - 60_000 && ttl <= day, String(ttl)).toBe(true)
     // Whoever works on it renews what is half over.
-    for (const key of keys) yield* link.command("PEXPIRE", key, [String(day / 2 - 1)])
+    for (const key of keys) yield* place.command("PEXPIRE", key, [String(day / 2 - 1)])
     yield* rounds(first.link, 2)
     for (const ttl of yield* ttls) expect(ttl, String(ttl)).toBeGreaterThan(day - 60_000)
     yield* first.leave()
-    expect(yield* membersIn(link, place.query)).toEqual([])
+    expect(yield* membersIn(place)).toEqual([])
     for (const ttl of yield* ttls) expect(ttl <= day && (ttl > 0 || ttl === -2), String(ttl)).toBe(true)
   })
 }
@@ -484,67 +474,123 @@ test("a bug of ours reaches whoever waits for a change (R7)", async () => {
 
 const ours = (team: Team, member: Member): number => team.partitions.filter((partition) => member.isOurs(partition)).length
 
-type Link = Effect.Success<ReturnType<typeof linkTo>>
-
-const membersIn = (link: Link, query: string): Effect.Effect<readonly string[], KeyfoldError> =>
-  Effect.map(link.command("HKEYS", memberKeys(query)[0] as string, []), (reply) => replyParts(reply).map(replyText))
+const membersIn = ({ command, query }: Place): Effect.Effect<readonly string[], KeyfoldError> =>
+  Effect.map(command("HKEYS", memberKeys(query)[0] as string, []), (reply) => replyParts(reply).map(replyText))
 
 /** Laws that need a server of their own: it is ended and started again. */
-const lawsOfOutages: Readonly<Record<string, (server: Server, place: Place) => Effect.Effect<void, KeyfoldError, Scope.Scope>>> = {
-  "M6 while Redis is down for a moment, everybody keeps its last view, and nothing moves": Effect.fnUntraced(function* (server, place) {
+const lawsOfOutages: Readonly<Record<string, (host: Host, place: Place) => Effect.Effect<void, KeyfoldError, Scope.Scope>>> = {
+  "M6 while Redis is down for a moment, everybody keeps its last view, and nothing moves": Effect.fnUntraced(function* (host, place) {
     const team = new Team({ ...place, leaseMs: 60_000 })
     const all = [yield* team.enter(), yield* team.enter()]
     yield* team.settled()
     const moves = all.map(({ taken, given }) => [taken.length, given.length])
-    yield* Effect.promise(() => server.kill())
+    yield* host.kill
     const calls = all.map(({ link }) => link.calls.length)
     yield* eventually("both have tried in vain", () => all.every(({ link }, index) => link.calls.length > (calls[index] as number) + 1))
     expect(all.map(({ member }) => ours(team, member))).toEqual([6, 6])
-    yield* Effect.promise(() => server.start())
+    yield* host.start
     yield* Effect.all(all.map((worker) => rounds(worker.link, 2)))
     yield* team.settled()
     expect(all.map(({ taken, given }) => [taken.length, given.length])).toEqual(moves)
   }),
 
-  "M3, M6 Redis is down for longer than a lease: everybody comes back, and nothing moves": Effect.fnUntraced(function* (server, place) {
+  "M3, M6 Redis is down for longer than a lease: everybody comes back, and nothing moves": Effect.fnUntraced(function* (host, place) {
     const team = new Team({ ...place, leaseMs: 1_000 })
     const all = [yield* team.enter(), yield* team.enter(), yield* team.enter()]
     yield* team.settled()
     const moves = all.map(({ taken, given }) => [taken.length, given.length])
-    yield* Effect.promise(() => server.kill())
-    yield* Effect.promise(() => sleep(1_500))
-    yield* Effect.promise(() => server.start())
+    yield* host.kill
+    yield* Effect.sleep(1_500)
+    yield* host.start
     yield* Effect.all(all.map((worker) => rounds(worker.link, 3)))
     yield* team.settled()
     expect(all.map(({ taken, given }) => [taken.length, given.length])).toEqual(moves)
   }),
 
-  "M6 a Redis that comes back without its last seconds: all come to one view again": Effect.fnUntraced(function* (server, place) {
+  "M6 a Redis that comes back without its last seconds: all come to one view again": Effect.fnUntraced(function* (host, place) {
     const team = new Team({ ...place, leaseMs: 60_000 })
     const [first, second] = [yield* team.enter(), yield* team.enter()]
     yield* team.settled()
-    const snapshot = snapshotData(server)
+    const restore = yield* host.snapshot
     const third = yield* team.enter()
     yield* team.settled()
-    yield* Effect.promise(() => restoreData(server, snapshot))
+    yield* restore
     yield* Effect.all([first, second, third].map((worker) => rounds(worker.link, 3)))
     yield* team.settled()
     expect(team.sizes).toEqual([4, 4, 4])
   }),
 
-  "M5, M6 what was said in seconds that Redis has lost is said again": Effect.fnUntraced(function* (server, place) {
+  "M5, M6 what was said in seconds that Redis has lost is said again": Effect.fnUntraced(function* (host, place) {
     const team = new Team({ ...place, counts: { a: 2 }, leaseMs: 60_000 })
     const first = yield* team.enter()
     yield* team.settled()
-    const snapshot = snapshotData(server)
+    const restore = yield* host.snapshot
     for (const partition of team.partitions) first.member.post(partition, newsAt(12))
     yield* rounds(first.link, 2)
-    yield* Effect.promise(() => restoreData(server, snapshot))
+    yield* restore
     yield* rounds(first.link, 3)
     const watcher = yield* team.join()
     expect(heardBy(watcher, "a")).toEqual({ 0: [12, "reading", false], 1: [12, "reading", false] })
   })
 }
+
+/** What only a simulation can do to members that are all in one process. */
+const lawsOfSimulations: Readonly<Record<string, (cluster: SimulatedCluster, place: Place) => ReturnType<Law>>> = {
+  "M3, M6 who stands still for longer than a lease keeps its last view, and comes back as another member": Effect.fnUntraced(
+    function* (cluster, place) {
+      const team = new Team(place)
+      const { machine, ...site } = simulatedSite(cluster.machine())
+      const [first, second] = [yield* team.enter(), yield* team.enter(site)]
+      yield* team.settled()
+      const members = yield* membersIn(place)
+      machine.process.pause()
+      yield* eventually("the first has everything", () => ours(team, first.member) === 12)
+      expect(ours(team, second.member)).toBe(6)
+      second.expire()
+      yield* eventually("the first has taken everything over", () => first.held.size === 12)
+      machine.process.resume()
+      yield* rounds(second.link, 2)
+      yield* team.settled()
+      expect(team.sizes).toEqual([6, 6])
+      const later = yield* membersIn(place)
+      expect(later).toHaveLength(2)
+      expect(later.filter((member) => members.includes(member))).toHaveLength(1)
+    }
+  ),
+
+  "M6 a Redis that loses its power as members come and go: all come to one view again": Effect.fnUntraced(function* (cluster, place) {
+    // Whose leaving is lost comes back to life, for a lease.
+    const team = new Team(place)
+    let lost = 0
+    for (let round = 0; round < 8; round++) {
+      const leaving = round % 3 === 2 ? team.workers[0] : undefined
+      if (leaving === undefined) yield* team.enter()
+      else yield* leaving.leave()
+      yield* Effect.sleep(yield* Random.nextIntBetween(0, 1_500))
+      cluster.takeDown("redis")
+      lost += cluster.redis.losePower()
+      cluster.bringUp("redis")
+    }
+    expect(lost).toBeGreaterThan(0)
+    yield* Effect.all(team.workers.map((worker) => rounds(worker.link, 3)))
+    yield* team.settled()
+    expect(sorted(team.sizes)).toEqual([3, 3, 3, 3])
+  })
+}
+
+describe(`simulated redis membership (SEED=${seed})`, () => {
+  const where = { query: "q", counts: { a: 8, b: 4 } }
+  for (const [law, holds] of Object.entries(laws)) {
+    test(`simulated redis membership: ${law}`, () => inSimulation((_, cluster) => holds(simulatedPlace(cluster, where))))
+  }
+  for (const [law, holds] of Object.entries(lawsOfOutages)) {
+    test(`simulated redis membership: ${law}`, () =>
+      inSimulation((_, cluster) => holds(simulatedHost(cluster), simulatedPlace(cluster, where))))
+  }
+  for (const [law, holds] of Object.entries(lawsOfSimulations)) {
+    test(`simulated redis membership: ${law}`, () => inSimulation((_, cluster) => holds(cluster, simulatedPlace(cluster, where))))
+  }
+})
 
 for (const version of redisVersions()) {
   // Most of their time they wait.
@@ -555,14 +601,14 @@ for (const version of redisVersions()) {
       server = await startRedis({ version })
     })
     afterAll(() => server.stop())
-    for (const [index, [law, holds]] of Object.entries(laws).entries()) {
+    for (const [index, [law, holds]] of Object.entries({ ...laws, ...lawsOfExpiry }).entries()) {
       test(`redis ${version} membership: ${law}`, () =>
-        Effect.runPromise(Effect.scoped(holds({ url: server.url, query: `law-${process.pid}-${index}`, counts }))))
+        Effect.runPromise(Effect.scoped(holds(realPlace(server.url, { query: `law-${process.pid}-${index}`, counts })))))
     }
     for (const [law, holds] of Object.entries(lawsOfOutages)) {
       test.runIf(canStart("redis"))(`redis ${version} membership: ${law}`, async () => {
         await using own = await startRedis({ version })
-        await Effect.runPromise(Effect.scoped(holds(own, { url: own.url, query: "q", counts })))
+        await Effect.runPromise(Effect.scoped(holds(realHost(own), realPlace(own.url, { query: "q", counts }))))
       })
     }
   })
@@ -584,7 +630,7 @@ describe.runIf(canStart("redis"))("redis cluster membership", () => {
   ]
   for (const [index, law] of shared.entries()) {
     test(`redis cluster membership: ${law}`, () =>
-      Effect.runPromise(Effect.scoped((laws[law] as Law)({ url, query: `law-${index}`, counts }))))
+      Effect.runPromise(Effect.scoped((laws[law] as Law)(realPlace(url, { query: `law-${index}`, counts })))))
   }
 
   test("redis cluster membership: M6 a primary dies and its replica takes over: everybody comes back, and nothing moves", async () => {
@@ -595,7 +641,7 @@ describe.runIf(canStart("redis"))("redis cluster membership", () => {
       return primaries.filter((_, index) => answers[index]?.startsWith(":1"))
     }
     const holds = Effect.gen(function* () {
-      const team = new Team({ url, query, counts, leaseMs: 60_000 })
+      const team = new Team({ ...realPlace(url, { query, counts }), leaseMs: 60_000 })
       const workers = [yield* team.enter(), yield* team.enter()]
       yield* team.settled()
       const moves = workers.map(({ taken, given }) => [taken.length, given.length])

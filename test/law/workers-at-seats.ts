@@ -3,18 +3,16 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
+import { KeyfoldError } from "../../src/errors.ts"
 import type { JournalId } from "../../src/model/turn.ts"
 import { partitionName } from "../../src/partition/assignment.ts"
 import type { Member, PartitionNews, RunPhase } from "../../src/partition/membership.ts"
 import { makeRedisMembership } from "../../src/partition/membership-redis.ts"
-import { connectRedis } from "../../src/runtime/redis.ts"
-import { redisSettings } from "../../src/runtime/redis-settings.ts"
-import { type RedisArgument, replyParts } from "../../src/storage/redis-link.ts"
+import { monotonicMs } from "../../src/storage/monotonic.ts"
+import { type RedisArgument, type RedisLink, replyParts } from "../../src/storage/redis-link.ts"
+import type { Counts, Place, Site } from "./places.ts"
 
 export const leaseMs = 2_000
-
-/** `{ a: 3 }`: a stage "a" of three partitions. */
-export type Counts = Readonly<Record<string, number>>
 
 const partitionsOf = (query: string, counts: Counts): readonly JournalId[] =>
   Object.entries(counts).flatMap(([stage, count]) => Array.from({ length: count }, (_, partition) => ({ query, stage, partition })))
@@ -30,25 +28,26 @@ export const newsAt = (position: number, phase: RunPhase = "reading"): Partition
 
 export const eventually = (what: string, holds: () => boolean): Effect.Effect<void> =>
   Effect.gen(function* () {
-    const endMs = performance.now() + 30_000
+    const endMs = (yield* monotonicMs) + 30_000
     while (!holds()) {
-      if (performance.now() > endMs) throw new Error(`not within 30 s: ${what}`)
+      if ((yield* monotonicMs) > endMs) throw new Error(`not within 30 s: ${what}`)
       yield* Effect.sleep(5)
     }
   })
 
-export const linkTo = (url: string) => connectRedis(redisSettings(url, {}))
+type Link = Pick<RedisLink, "script">
 
-type Link = Effect.Success<ReturnType<typeof linkTo>>
-
-/** A connection that tells what it has carried. */
+/** A connection that tells what it has carried, and loses answers when it is asked to. */
 export class WatchedLink {
   readonly #link: Link
+  /** Calls run, and fail as if their connection had been lost then (K2). */
+  losesAnswers = false
   /** The arguments of every call. */
   readonly calls: (readonly RedisArgument[])[] = []
   answers = 0
   /** Owners and news that answers have brought. */
   entries = 0
+  entriesLost = 0
 
   constructor(link: Link) {
     this.#link = link
@@ -57,19 +56,18 @@ export class WatchedLink {
   readonly script: Link["script"] = (lua, keys, args) => {
     this.calls.push(args)
     return Effect.tap(this.#link.script(lua, keys, args), (reply) =>
-      Effect.sync(() => {
+      Effect.suspend(() => {
+        const entries = replyParts(replyParts(reply)[4]).length
+        if (this.losesAnswers) {
+          this.entriesLost += entries
+          return Effect.fail(new KeyfoldError("unreachable", "an answer of Redis was lost: wait"))
+        }
         this.answers += 1
-        this.entries += replyParts(replyParts(reply)[4]).length
+        this.entries += entries
+        return Effect.void
       })
     )
   }
-}
-
-export interface Place {
-  readonly url: string
-  readonly query: string
-  readonly counts: Counts
-  readonly leaseMs?: number
 }
 
 export class Team {
@@ -89,18 +87,20 @@ export class Team {
   }
 
   /** A member with nobody behind it, until the scope closes. */
-  readonly join = Effect.fnUntraced(function* (this: Team, url: string = this.place.url) {
-    const link = new WatchedLink(yield* linkTo(url))
+  readonly join = Effect.fnUntraced(function* (this: Team, at?: Site) {
+    const { connect, here } = at ?? (yield* this.place.site)
+    const link = new WatchedLink(yield* here(connect))
     const membership = makeRedisMembership(link, { leaseMs: this.place.leaseMs ?? leaseMs })
-    return { link, member: yield* membership.join(this.place.query, this.partitions) }
+    return { link, member: yield* here(membership.join(this.place.query, this.partitions)) }
   })
 
   /** A member with a worker, until the scope closes, it leaves or dies. */
-  readonly enter = Effect.fnUntraced(function* (this: Team, url: string = this.place.url) {
+  readonly enter = Effect.fnUntraced(function* (this: Team, at?: Site) {
+    const site = at ?? (yield* this.place.site)
     const scope = yield* Effect.acquireRelease(Scope.make(), (own) => Scope.close(own, Exit.void))
-    const worker = new Worker(this, { scope, ...(yield* Scope.provide(this.join(url), scope)) })
+    const worker = new Worker(this, { scope, ...(yield* Scope.provide(this.join(site), scope)) })
     this.workers.push(worker)
-    yield* Scope.provide(Effect.forkScoped(worker.work()), scope)
+    yield* site.here(Scope.provide(Effect.forkScoped(worker.work()), scope))
     return worker
   })
 
