@@ -212,13 +212,6 @@ export const defects: readonly Mutation[] = [
   },
   {
     rule: "2",
-    what: "a worker that came back after its lease took a partition's name from the next owner for the sake of its last word: processAllAvailable waited for ever",
-    file: "src/partition/membership-redis.ts",
-    find: "holding.news === holding.newsSaid && !claims.includes(holding)",
-    replace: "holding.news === holding.newsSaid"
-  },
-  {
-    rule: "3",
     what: "a deposed leader was asked again for longer than answers are waited for: a take-over of a purged stream waited for ever instead of saying so",
     file: "src/source/jetstream.ts",
     find: "judged(asking(of, (place) => look(api, place, at)))",
