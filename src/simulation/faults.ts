@@ -1,6 +1,7 @@
 /** What goes wrong in a simulation, and when: a list, so that a failure can be tried again with less of it. */
 import type { ServerName } from "./cluster.ts"
 import { Dice } from "./dice.ts"
+import { type Ways, ways } from "./line.ts"
 
 /**
  * What can go wrong. `worker` is any number: the worker is the one with that remainder among those that are alive.
@@ -10,8 +11,8 @@ import { Dice } from "./dice.ts"
  *   join, leave  a worker more, a worker less, in order
  *   clock        a worker's clock is wrong
  *   cut          a connection ends; what was under way arrives in part
- *   partition    a worker's connection swallows everything, and nobody is told
- *   delay        a worker's messages take long
+ *   partition    a worker's connection swallows everything, or what goes one way, and nobody is told
+ *   delay        a worker's messages take long, or those of one way
  *   restart      a server is killed and started again; nothing that it has answered is lost
  *   power-loss   Redis loses what it had not synced to disk
  *   full         Redis takes no writes
@@ -33,8 +34,15 @@ export type Fault = { readonly atMs: number } & (
   | { readonly kind: "leave"; readonly worker: number }
   | { readonly kind: "clock"; readonly worker: number; readonly byMs: number; readonly forMs: number }
   | { readonly kind: "cut"; readonly worker: number; readonly server: ServerName }
-  | { readonly kind: "partition"; readonly worker: number; readonly server: ServerName; readonly forMs: number }
-  | { readonly kind: "delay"; readonly worker: number; readonly server: ServerName; readonly toMs: number; readonly forMs: number }
+  | { readonly kind: "partition"; readonly worker: number; readonly server: ServerName; readonly ways: Ways; readonly forMs: number }
+  | {
+      readonly kind: "delay"
+      readonly worker: number
+      readonly server: ServerName
+      readonly ways: Ways
+      readonly toMs: number
+      readonly forMs: number
+    }
   | { readonly kind: "restart"; readonly server: ServerName; readonly forMs: number; readonly startsMs: number }
   | { readonly kind: "power-loss"; readonly forMs: number }
   | { readonly kind: "full"; readonly forMs: number }
@@ -59,9 +67,12 @@ export interface FaultOptions {
   /** Until when faults begin, milliseconds from the start. */
   readonly untilMs: number
   readonly leaseMs: number
-  /** What may go wrong; default all of it but `power-loss`, which only durability `machine` survives without a loud stop. */
+  /** What may go wrong; default all that the runtime promises to survive. */
   readonly kinds?: readonly FaultKind[]
 }
+
+/** How wrong a clock is at most. */
+export const skewMsMax = 5_000
 
 /** For so long a leader that was deposed is believed at most: who asks again and again (P4, P14, P3) outlasts it. */
 const believedMsMax = 3_500
@@ -98,7 +109,14 @@ export const faultsOf = (seed: number, { untilMs, leaseMs, kinds = faultKinds }:
   const some = kinds.filter(() => dice.chance(0.4))
   if (some.length === 0) return []
   const count = dice.whole(1, 12)
-  const faults = Array.from({ length: count }, () => faultOf(dice.pick(some), dice, { untilMs, leaseMs }))
+  const faults: Fault[] = []
+  while (faults.length < count) {
+    const before = faults.at(-1)
+    const fault = faultOf(dice.pick(some), dice, { untilMs, leaseMs })
+    // Half of them come while the one before goes on, or just behind it: most histories that go wrong need two things at once.
+    const isLinked = before !== undefined && dice.chance(0.5)
+    faults.push(isLinked ? { ...fault, atMs: before.atMs + dice.whole(0, "forMs" in before ? before.forMs : leaseMs) } : fault)
+  }
   return faults.sort((one, other) => one.atMs - other.atMs)
 }
 
@@ -117,13 +135,13 @@ const faultOf = (kind: FaultKind, dice: Dice, { untilMs, leaseMs }: { readonly u
     case "leave":
       return { ...at, kind, worker }
     case "clock":
-      return { ...at, kind, worker, byMs: dice.pick([1, -1]) * dice.whole(1, dice.chance(0.8) ? 450 : 5_000), forMs }
+      return { ...at, kind, worker, byMs: dice.pick([1, -1]) * dice.whole(1, dice.chance(0.8) ? 450 : skewMsMax), forMs }
     case "cut":
       return { ...at, kind, worker, server }
     case "partition":
-      return { ...at, kind, worker, server, forMs }
+      return { ...at, kind, worker, server, ways: dice.pick(ways), forMs }
     case "delay":
-      return { ...at, kind, worker, server, toMs: dice.pick([10, 100, 1_000, 3_000]), forMs }
+      return { ...at, kind, worker, server, ways: dice.pick(ways), toMs: dice.pick([10, 100, 1_000, 3_000]), forMs }
     case "restart":
       return { ...at, kind, server, forMs, startsMs: dice.whole(0, 400) }
     case "power-loss":
@@ -141,7 +159,7 @@ const faultOf = (kind: FaultKind, dice: Dice, { untilMs, leaseMs }: { readonly u
     case "deposed":
       return { ...at, kind, part: dice.pick([0.3, 1]), forMs: Math.min(forMs, believedMsMax) }
     case "server-clock":
-      return { ...at, kind, server, byMs: dice.pick([1, -1]) * dice.whole(1, 5_000), forMs }
+      return { ...at, kind, server, byMs: dice.pick([1, -1]) * dice.whole(1, skewMsMax), forMs }
     case "purge":
       return { ...at, kind, input: dice.whole(0, 11), part: dice.pick([0.5, 1]) }
     case "delete":

@@ -4,12 +4,21 @@
  */
 import type { SimulatedProcess } from "./process.ts"
 
-/** How the way between a process and a server is at present. */
-export class Weather {
+/** Which ways something is wrong with: both, or that to the server or from it alone. */
+export const ways = ["both", "up", "down"] as const
+export type Ways = (typeof ways)[number]
+
+interface Way {
   /** What a message may take at most; 0: what it takes on a good day. */
-  slowestMs = 0
+  slowestMs: number
   /** What is sent is lost without a word. */
-  isDeaf = false
+  isDeaf: boolean
+}
+
+/** How it is at present between a process and a server. */
+export class Weather {
+  readonly up: Way = { slowestMs: 0, isDeaf: false }
+  readonly down: Way = { slowestMs: 0, isDeaf: false }
   /** Connections are refused. */
   isDown = false
   readonly #lines = new Set<Line>()
@@ -26,9 +35,17 @@ export class Weather {
     for (const line of [...this.#lines]) line.cut()
   }
 
+  /** Answers how to make it right again. */
+  worsen(which: Ways, wrong: Partial<Way>): () => void {
+    const those = [this.up, this.down].filter((way) => which === "both" || way === this[which])
+    for (const way of those) Object.assign(way, wrong)
+    return () => {
+      for (const way of those) Object.assign(way, { slowestMs: 0, isDeaf: false })
+    }
+  }
+
   clear(): void {
-    this.slowestMs = 0
-    this.isDeaf = false
+    this.worsen("both", {})()
     this.isDown = false
   }
 }
@@ -40,7 +57,7 @@ export class Line {
   readonly #weather: Weather
   readonly #closed: () => void
   #state: "open" | "cut" | "closed" = "open"
-  #isDeaf = false
+  readonly #deaf = { up: false, down: false }
   #upAtMs = 0
   #downAtMs = 0
   #upUnderWay = 0
@@ -62,9 +79,9 @@ export class Line {
 
   /** To the server; `arrive` is called there. */
   up(arrive: () => void): void {
-    if (this.#state !== "open" || !this.#process.maySend() || this.#swallows()) return
+    if (this.#state !== "open" || !this.#process.maySend() || this.#swallows("up")) return
     const { world } = this.#process
-    this.#upAtMs = Math.max(this.#upAtMs, world.nowMs + this.#latency())
+    this.#upAtMs = Math.max(this.#upAtMs, world.nowMs + this.#latency("up"))
     this.#upUnderWay += 1
     world.after(this.#upAtMs - world.nowMs, () => {
       this.#upUnderWay -= 1
@@ -75,9 +92,9 @@ export class Line {
 
   /** To the client; `arrive` is called in its process. */
   down(arrive: () => void): void {
-    if (this.#state !== "open" || this.#swallows()) return
+    if (this.#state !== "open" || this.#swallows("down")) return
     const { world } = this.#process
-    this.#downAtMs = Math.max(this.#downAtMs, world.nowMs + this.#latency())
+    this.#downAtMs = Math.max(this.#downAtMs, world.nowMs + this.#latency("down"))
     world.after(this.#downAtMs - world.nowMs, () =>
       this.#process.enter(() => {
         if (this.#state === "open") arrive()
@@ -89,7 +106,7 @@ export class Line {
   cut(): void {
     if (!this.#end("cut")) return
     const { world } = this.#process
-    world.after(this.#latency(), () =>
+    world.after(this.#latency("down"), () =>
       this.#process.enter(() => {
         if (this.#state === "cut") this.#closed()
       })
@@ -105,18 +122,18 @@ export class Line {
     if (this.#state !== "open") return false
     this.#state = state
     this.#weather.ended(this)
-    this.#upArriving = this.#isDeaf || this.#weather.isDown ? 0 : this.#process.world.dice.whole(0, this.#upUnderWay)
+    this.#upArriving = this.#deaf.up || this.#weather.isDown ? 0 : this.#process.world.dice.whole(0, this.#upUnderWay)
     return true
   }
 
   /** What has once lost something stays deaf: nothing makes sense after a gap. */
-  #swallows(): boolean {
-    this.#isDeaf ||= this.#weather.isDeaf
-    return this.#isDeaf
+  #swallows(way: "up" | "down"): boolean {
+    this.#deaf[way] ||= this.#weather[way].isDeaf
+    return this.#deaf[way]
   }
 
-  #latency(): number {
-    const most = Math.max(fairMs.most, this.#weather.slowestMs)
+  #latency(way: "up" | "down"): number {
+    const most = Math.max(fairMs.most, this.#weather[way].slowestMs)
     return fairMs.least + this.#process.world.dice.fraction() * (most - fairMs.least)
   }
 }

@@ -76,9 +76,9 @@ export class Mischief {
         machine.weather[fault.server].cut()
         return undefined
       case "partition":
-        return set(machine.weather[fault.server], "isDeaf", true, false)
+        return machine.weather[fault.server].worsen(fault.ways, { isDeaf: true })
       case "delay":
-        return set(machine.weather[fault.server], "slowestMs", fault.toMs, 0)
+        return machine.weather[fault.server].worsen(fault.ways, { slowestMs: fault.toMs })
       case "restart":
         return this.#restart(fault)
       case "power-loss":

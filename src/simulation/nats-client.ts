@@ -141,7 +141,7 @@ export class SimulatedNatsClient {
 
   #connect(): void {
     if (this.#isClosed) return
-    if (this.#weather.isDown || this.#weather.isDeaf) {
+    if (this.#weather.isDown || this.#weather.up.isDeaf || this.#weather.down.isDeaf) {
       this.#reconnect()
       return
     }

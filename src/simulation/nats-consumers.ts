@@ -53,9 +53,9 @@ export class Consumers {
     this.#world = world
   }
 
-  /** A start beyond the end, or before the first, is moved without a word. */
-  create(stream: SimulatedStream, name: string, start: number): void {
-    const next = Math.min(Math.max(1, start), stream.lastSequence + 1)
+  /** A start beyond the end is moved without a word, but by the newest servers, which wait for it (`isPatient`). */
+  create(stream: SimulatedStream, name: string, { start, isPatient }: { readonly start: number; readonly isPatient: boolean }): void {
+    const next = isPatient ? Math.max(1, start) : Math.min(Math.max(1, start), stream.lastSequence + 1)
     this.#consumers.set(keyOf(stream.config.name, name), { stream, name, next, delivered: 0, pulls: [], usedAtMs: this.#world.nowMs })
   }
 

@@ -218,7 +218,7 @@ export class NatsServer {
     if (stream === undefined) answer(reply, streamNotFound)
     else if (verb === "CREATE") {
       const { opt_start_seq: start = 1 } = request["config"] as { readonly opt_start_seq?: number }
-      this.#consumers.create(stream, name, start)
+      this.#consumers.create(stream, name, { start, isPatient: this.looksAtSequenceFirst })
       answer(reply, { stream_name: streamName, name })
     } else {
       const isThere = this.#consumers.delete(streamName, name)

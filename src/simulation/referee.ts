@@ -13,16 +13,12 @@ import type { ScriptCall } from "./redis-server.ts"
 interface Seen {
   epoch: number
   worker: string | undefined
-  /** Whether the last acquisition took it from another worker: a call of one's own that comes late takes it from oneself. */
-  wasOthers: boolean
   /** The last turn. */
   head: number | undefined
-  acquiredAtMs: number
-  /** By Redis' clock, which is what counts; and by the true time, which is what its owner can know. */
+  /** By Redis' clock, which is what counts. */
   leaseEndMs: number
-  leaseTrulyEndsMs: number
-  /** Whether the clock of Redis ended the lease before its time: then the owner before cannot know that it is none any more. */
-  wasEarly: boolean
+  /** By the true time, which is what an owner can know; of each epoch. */
+  readonly trueEndsMs: Map<number, number>
   /** When the owner's last call that has run was sent: an older one that comes after it was overtaken. */
   lastSentMs: number
   /** Whether Redis has ever lost something: then owners do not know that they are none any more. */
@@ -48,19 +44,16 @@ export class Referee {
       seen = {
         epoch: 0,
         worker: undefined,
-        wasOthers: false,
         head: undefined,
-        acquiredAtMs: 0,
         leaseEndMs: 0,
-        leaseTrulyEndsMs: 0,
-        wasEarly: false,
+        trueEndsMs: new Map(),
         lastSentMs: 0,
         hasLost: false
       }
       this.#journals.set(name, seen)
     }
     if (call.lua === acquire) this.#acquired(name, seen, call, { reply, at })
-    else if (call.lua === release && replyText(reply) === "OK") Object.assign(seen, { leaseEndMs: 0, leaseTrulyEndsMs: 0 })
+    else if (call.lua === release && replyText(reply) === "OK") seen.leaseEndMs = 0
     else this.#answered(name, seen, call, { answer: replyText(reply), at })
   }
 
@@ -70,7 +63,7 @@ export class Referee {
       seen.epoch = 0
       seen.head = undefined
       seen.leaseEndMs = 0
-      seen.leaseTrulyEndsMs = 0
+      seen.trueEndsMs.clear()
       seen.hasLost = true
     }
   }
@@ -84,24 +77,21 @@ export class Referee {
     if (worker !== seen.worker && Math.floor(at.clockMs) < Math.floor(seen.leaseEndMs))
       this.#call(`${name} is given to ${worker} while the lease of ${seen.worker} runs (P1)`)
     // Sent again, it is the same acquisition.
-    if (epoch !== seen.epoch) {
-      const wasEarly = at.nowMs < seen.leaseTrulyEndsMs
-      Object.assign(seen, { acquiredAtMs: at.nowMs, lastSentMs: 0, wasOthers: worker !== seen.worker, wasEarly })
-    }
+    if (epoch !== seen.epoch) seen.lastSentMs = 0
     Object.assign(seen, { epoch, worker, head: Number(head) })
-    prolong(seen, at, Number(args[2]))
+    prolong(seen, epoch, at, Number(args[2]))
   }
 
   #answered(name: string, seen: Seen, { lua, args }: ScriptCall, { answer, at }: { readonly answer: string; readonly at: RanAt }): void {
     const epoch = Number(args[0]?.split(".")[0])
     const isTaken = epoch === seen.epoch && (answer === "OK" || answer === "ALREADY") && lua !== release
-    if (isTaken) prolong(seen, at, Number(args[lua === witness ? 2 : 3]))
+    if (isTaken) prolong(seen, epoch, at, Number(args[lua === witness ? 2 : 3]))
     const isOvertaken = epoch === seen.epoch && at.sentMs < seen.lastSentMs
     if (epoch === seen.epoch) seen.lastSentMs = Math.max(seen.lastSentMs, at.sentMs)
     // Who gives back what it has lost meanwhile, or asks whether it has, does no harm.
-    const isLate = lua !== release && lua !== witness && !seen.hasLost && seen.wasOthers && !seen.wasEarly && at.sentMs > seen.acquiredAtMs
-    if (answer === "FENCED" && epoch < seen.epoch && isLate) {
-      this.#call(`${name}: the owner of epoch ${epoch} still writes, though another had it when that was sent (P21)`)
+    const isWrite = lua !== release && lua !== witness
+    if (isWrite && at.sentMs > (seen.trueEndsMs.get(epoch) ?? Number.POSITIVE_INFINITY)) {
+      this.#call(`${name}: the owner of epoch ${epoch} still writes, though its lease had run out when that was sent (P21)`)
     }
     if (answer === "MOVED" && !seen.hasLost && !isOvertaken) {
       this.#call(`${name}: MOVED is answered to the owner of epoch ${epoch}, though Redis has lost nothing (F)`)
@@ -119,7 +109,7 @@ export class Referee {
   }
 }
 
-const prolong = (seen: Seen, { nowMs, clockMs }: RanAt, leaseMs: number): void => {
+const prolong = (seen: Seen, epoch: number, { nowMs, clockMs }: RanAt, leaseMs: number): void => {
   seen.leaseEndMs = clockMs + leaseMs
-  seen.leaseTrulyEndsMs = nowMs + leaseMs
+  seen.trueEndsMs.set(epoch, nowMs + leaseMs)
 }

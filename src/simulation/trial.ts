@@ -37,6 +37,8 @@ export interface TrialOptions {
   readonly limits?: Partial<Limits>
   /** Of topics that do not say how many they have; default 16. */
   readonly partitionsDefault?: number
+  /** Asked what is wrong when everything was read and clocks have gone on, before what is open is closed. */
+  readonly beforeClose?: (cluster: SimulatedCluster) => string | undefined
   /** Told of the world before anything happens in it. */
   readonly begun?: (world: World) => void
   /** Told every line of the history. */
@@ -58,7 +60,7 @@ export interface Trial {
 }
 
 /** When the faults are over, so much simulated time is enough for all that waits for something to time out. */
-const drainMsMax = 120_000
+const drainMsMax = 60_000
 const restartMs = 500
 const feedAgainMs = 20
 /** Time and room for who rests: a log keeps what came since the last checkpoint. */
@@ -126,6 +128,8 @@ class TrialRun {
     )
     const [grown] = overgrown(this.cluster.redis.data)
     if (grown !== undefined) this.#fail(`${grown} has more than ${logEntriesMax} entries, though nothing happens any more (P20)`)
+    const wrong = this.#options.beforeClose?.(this.cluster)
+    if (wrong !== undefined) this.#fail(wrong)
     await this.#settled("all workers stop", () => Promise.all(this.#alive().map(([machine, query]) => this.#leave(machine, query))))
     const closer = this.cluster.machine()
     await this.#settled("timeouts are closed", async () => {

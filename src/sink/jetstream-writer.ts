@@ -84,13 +84,20 @@ export class WriterLine implements Awaiting {
   /** O3, O4: whether these can follow what is stored; to be asked before anything is sent. Looks when they don't follow what is known. */
   readonly prepare = Effect.fnUntraced(function* (this: WriterLine, units: readonly Unit[]) {
     const first = units[0] as Unit
-    if (this.#known?.number !== first.identity.number - 1) yield* this.#persistent(() => this.#look(first))
-    let last = (this.#known ?? none).number
-    for (const { identity } of units) {
-      if (identity.number > last + 1) return yield* Effect.fail(missingNumbers(this.#stream, last, identity.number))
-      last = Math.max(last, identity.number)
-    }
+    const isKnown = this.#known?.number === first.identity.number - 1
+    yield* isKnown ? this.#checkGaps(units) : this.#persistent(() => Effect.andThen(this.#look(first), this.#checkGaps(units)))
   })
+
+  #checkGaps(units: readonly Unit[]): Effect.Effect<void, KeyfoldError> {
+    return Effect.suspend(() => {
+      let last = (this.#known ?? none).number
+      for (const { identity } of units) {
+        if (identity.number > last + 1) return Effect.fail(missingNumbers(this.#stream, last, identity.number))
+        last = Math.max(last, identity.number)
+      }
+      return Effect.void
+    })
+  }
 
   /** Sends what is not stored yet, and completes when all is (O2). To be prepared first; one publish at a time. */
   publish(units: readonly Unit[]): Effect.Effect<void, KeyfoldError> {

@@ -2,38 +2,16 @@
  * A job under everything that can go wrong: the clustered runtime's own code on simulated servers, network and clocks, by seed. What comes
  * out with faults must be what comes out without.
  */
-import { KeyfoldError, shown } from "../errors.ts"
-import { type Job, planOf } from "../job.ts"
-import { keyText } from "../model/key.ts"
-import { definitionOf, type Source, type StreamDefinition, type TopicDefinition } from "../model/topic.ts"
-import { deadLetterTopicName, type Plan } from "../plan.ts"
+import { KeyfoldError } from "../errors.ts"
+import type { Job } from "../job.ts"
+import type { Plan } from "../plan.ts"
 import { Dice } from "../simulation/dice.ts"
-import { type Fault, type FaultKind, faultKinds, faultsOf, faultText, type LossyKind } from "../simulation/faults.ts"
+import { type Fault, type FaultKind, faultsOf, faultText } from "../simulation/faults.ts"
 import { replaceGlobals } from "../simulation/globals.ts"
-import { eventOf, valuesIn } from "../simulation/outputs.ts"
 import { fewestFaults } from "../simulation/shrink.ts"
-import { runTrial, type Trial, type TrialEvent } from "../simulation/trial.ts"
-
-/** What the runtime promises to survive. docs/simulation.md explains each. */
-export type SimulatedFault = Exclude<FaultKind, LossyKind>
-
-export interface SimulateOptions<In> {
-  /** What the job reads, in the order in which it was published. */
-  readonly events: Iterable<In>
-  /** Which source an event comes from; default: the job's first. */
-  readonly from?: (event: In) => Source<In, unknown>
-  /** The first seed, a whole number; default 1. A failure names the seed that shows it. */
-  readonly seed?: number
-  /** How many seeds, each a history of its own; default 20. */
-  readonly seeds?: number
-  /** What may go wrong; default: everything that the runtime promises to survive. */
-  readonly faults?: readonly SimulatedFault[]
-  /**
-   * What must be the same: `all` results (default), or of each key of an output topic the `last`, for jobs that put out a result per call
-   * (`outputMode: "update"`), whose number depends on how events are cut into turns.
-   */
-  readonly compare?: "all" | "last"
-}
+import { runTrial, type Trial } from "../simulation/trial.ts"
+import { partitionsDefault, type SimulateOptions, type SimulateSettings, settingsOf } from "./simulate-options.ts"
+import { differenceOf, lettersCounted, type Outputs, outputsOf } from "./simulate-outputs.ts"
 
 export interface SimulateReport {
   readonly seeds: number
@@ -48,11 +26,12 @@ export interface SimulateReport {
  * or go deaf, servers that restart, and clocks that are wrong; and compares what it puts out with a run in which nothing goes wrong. While
  * it runs, `Date` and `Math.random` are the simulation's.
  *
- * Resolves with what was tried. Rejects with `function-failed` when the results differ, naming the seed, the results and the fewest faults
- * that it takes; with `illegal-argument` or `option-invalid` for what cannot be simulated.
+ * Resolves with what was tried. Rejects with `function-failed` when the job fails by itself, or when the results differ, naming the seed, the
+ * results and the fewest faults that it takes; with `illegal-argument`, `option-invalid` or `unsupported-operation` for what cannot be
+ * simulated; with `encode-failed` or `key-invalid`, as a publisher does, for what cannot be an event of its topic.
  */
 export function simulate<In, Out, K, S>(job: Job<In, Out, K, S>, options: SimulateOptions<In>): Promise<SimulateReport> {
-  const simulated = turn.then(() => simulateAll(job as Job, options as SimulateOptions<unknown>))
+  const simulated = turn.then(() => simulateAll(job as Job, settingsOf(job, options)))
   turn = simulated.catch(() => undefined)
   return simulated
 }
@@ -60,171 +39,121 @@ export function simulate<In, Out, K, S>(job: Job<In, Out, K, S>, options: Simula
 /** `Date` belongs to the process: one simulation waits for the other. */
 let turn: Promise<unknown> = Promise.resolve()
 
-const simulateAll = async (job: Job, options: SimulateOptions<unknown>): Promise<SimulateReport> => {
-  const bench = benchOf(job, options)
-  const { seed: first = 1, seeds = 20 } = options
-  const calm = await bench.calm(first)
+const simulateAll = async (job: Job, settings: SimulateSettings): Promise<SimulateReport> => {
+  const { seed: first, seeds, kinds } = settings
+  const bench = benchOf(job, settings)
+  const calm = await calmOutputs(bench, settings)
   const counts: Partial<Record<FaultKind, number>> = {}
   let steps = 0
   for (let seed = first; seed < first + seeds; seed++) {
-    const faults = faultsOf(seed, { untilMs: bench.untilMs, leaseMs, kinds: options.faults ?? faultKinds })
-    const { trial, outputs } = await bench.run(seed, faults)
-    steps += trial.cluster.world.steps
-    for (const [kind, count] of Object.entries(trial.met)) counts[kind as FaultKind] = (counts[kind as FaultKind] ?? 0) + count
-    const wrong = trial.failure ?? differenceOf(outputs, calm)
+    const faults = faultsOf(seed, { untilMs: bench.untilMs, leaseMs, kinds })
+    const ran = await bench.run(seed, faults)
+    steps += ran.trial.cluster.world.steps
+    for (const [kind, count] of Object.entries(ran.trial.met)) counts[kind as FaultKind] = (counts[kind as FaultKind] ?? 0) + count
+    const wrong = wrongOf(ran, calm)
     if (wrong === undefined) continue
-    const fewest = await fewestFaults(faults, async (some) => {
-      const again = await bench.run(seed, some)
-      return (again.trial.failure ?? differenceOf(again.outputs, calm)) !== undefined
-    })
-    throw isOurs(trial) ? ours(seed, wrong) : failed(seed, wrong, fewest)
+    if (isOurs(ran.trial)) throw ours(seed, wrong)
+    throw failed(seed, wrong, await faultsItTakes(faults, async (some) => wrongOf(await bench.run(seed, some), calm) !== undefined))
   }
   return { seeds, steps, faults: counts }
 }
 
 const leaseMs = 2_000
-const partitionsDefault = 4
-const eventMsEvery = 20
 const workersMax = 3
 
-/** Bytes as texts of one character each, by topic, sorted. */
-type Outputs = ReadonlyMap<string, readonly string[]>
+interface Ran {
+  readonly trial: Trial
+  readonly outputs: Outputs
+}
 
 interface Bench {
   /** Until when faults begin. */
   readonly untilMs: number
-  /** What comes out when nothing goes wrong, however events are cut into turns, and at whatever time. */
-  readonly calm: (seed: number) => Promise<Outputs>
-  readonly run: (seed: number, faults: readonly Fault[]) => Promise<{ readonly trial: Trial; readonly outputs: Outputs }>
+  readonly run: (seed: number, faults: readonly Fault[]) => Promise<Ran>
 }
 
-const benchOf = (job: Job, options: SimulateOptions<unknown>): Bench => {
-  const plan = planOf(job)
-  if (plan === undefined) throw new KeyfoldError("illegal-argument", "simulate takes a job that .to() has ended")
-  checkOptions(plan, options)
-  const events = eventsOf(plan, options)
-  const untilMs = events.length * eventMsEvery + 2_000
+const benchOf = (job: Job, { plan, events, compare, restMs }: SimulateSettings): Bench => {
+  const untilMs = (events.at(-1)?.atMs ?? 0) + 2_000
   const run: Bench["run"] = async (seed, faults) => {
     const dice = new Dice(seed, 5_000_011)
     let nowMs = (): number => 0
     const restore = replaceGlobals(() => nowMs(), dice)
     try {
       const trial = await runTrial({
-        ...{ seed, job, events, faults, leaseMs, isLasting: true, partitionsDefault },
+        ...{ seed, job, events, faults, leaseMs, isLasting: true, partitionsDefault, restMs },
         workers: dice.whole(1, workersMax),
         limits: { turnEventsMax: dice.pick([1, 7, 4_096]), residentKeysMax: dice.pick([1, 100_000]), checkpointEveryMs: 500 },
         begun: (world) => {
           nowMs = () => world.nowMs
         }
       })
-      return { trial, outputs: outputsOf(plan, trial, options.compare ?? "all") }
+      return { trial, outputs: outputsOf(plan, trial, compare) }
     } finally {
       restore()
     }
   }
-  const calm: Bench["calm"] = async (seed) => {
-    const [one, other] = [await run(seed, []), await run(seed + 1, [])]
-    const broken = one.trial.failure ?? other.trial.failure
-    if (broken !== undefined) throw brokenJob(seed, broken)
-    const wrong = differenceOf(other.outputs, one.outputs)
-    if (wrong !== undefined) throw undecided(seed, wrong)
-    if ([...one.outputs.values()].every((lines) => lines.length === 0)) throw silentJob()
-    return one.outputs
-  }
-  return { untilMs, calm, run }
+  return { untilMs, run }
 }
 
-const checkOptions = (plan: Plan, { seed = 1, seeds = 20, faults = [], compare = "all" }: SimulateOptions<unknown>): void => {
-  const invalid = (message: string): never => {
-    throw new KeyfoldError("option-invalid", message)
-  }
-  if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(seed + seeds)) invalid(`seed must be a whole number, got ${shown(seed)}`)
-  if (!(Number.isSafeInteger(seeds) && seeds > 0)) invalid(`seeds must be a whole number from 1 on, got ${shown(seeds)}`)
-  if (compare !== "all" && compare !== "last") invalid(`compare must be "all" or "last", got ${shown(compare)}`)
-  for (const kind of faults) {
-    if (!faultKinds.includes(kind)) invalid(`there is no fault called ${shown(kind)}: the faults are ${faultKinds.join(", ")}`)
-  }
-  const own = plan.outputs.find(({ kind }) => kind === "foreach")
-  if (own !== undefined) {
-    throw new KeyfoldError(
-      "unsupported-operation",
-      `the sink ${own.name} is a function of yours, whose calls cannot be compared: simulate the job with a topic in its place`
-    )
-  }
-}
-
-const eventsOf = (plan: Plan, { events, from }: SimulateOptions<unknown>): readonly TrialEvent[] => {
-  const sources = plan.stages.flatMap(({ inputs }) => inputs.flatMap((input) => (input.kind === "source" ? [input.source] : [])))
-  const all = [...events]
-  if (all.length === 0) throw new KeyfoldError("option-invalid", "events has nothing in it: give the job something to read")
-  return all.map((value, index) => {
-    const named = from?.(value)
-    const source = from === undefined ? sources[0] : sources.find((candidate) => candidate === definitionOf(named))
-    if (source === undefined) throw new KeyfoldError("illegal-argument", `the job does not read ${named?.name ?? "anything"}`)
-    return { atMs: index * eventMsEvery, ...recordOf(source, value) }
+/** What comes out when nothing goes wrong, however events are cut into turns, and at whatever time. */
+const calmOutputs = async ({ run }: Bench, { plan, seed, deadLetters }: SimulateSettings): Promise<Outputs> => {
+  const runs = [await run(seed, []), await run(seed + 1, [])] as const
+  runs.forEach(({ trial, outputs }, index) => {
+    const wrong = failureOf(trial)
+    if (wrong !== undefined) throw brokenJob(seed + index, wrong)
+    if (deadLetters === "none" && outputs.deadLetters.length > 0) throw failingJob(seed + index, outputs.deadLetters)
   })
+  const [one, other] = runs
+  const wrong = differenceOf(other.outputs, one.outputs)
+  if (wrong !== undefined) throw undecided(seed, wrong)
+  if ([...one.outputs.results.values()].every((lines) => lines.length === 0)) throw silentJob(plan)
+  return one.outputs
 }
 
-const recordOf = (source: TopicDefinition | StreamDefinition, value: unknown): Omit<TrialEvent, "atMs"> => {
-  if (source.kind === "topic") return eventOf(source, source.partitions ?? partitionsDefault, value)
-  throw new KeyfoldError("unsupported-operation", `${source.name} is a stream of somebody else: simulate the job with a topic in its place`)
-}
+const wrongOf = ({ trial, outputs }: Ran, calm: Outputs): string | undefined => failureOf(trial) ?? differenceOf(outputs, calm)
 
-/** Dead letters say when and where, so only how many there are is compared. */
-const outputsOf = (plan: Plan, { cluster }: Trial, compare: "all" | "last"): Outputs => {
-  const topics = plan.outputs.filter((sink): sink is TopicDefinition => sink.kind === "topic")
-  const outputs = topics.map((topic) => {
-    const values = valuesIn(cluster, topic)
-    const compared = compare === "all" ? values : [...new Map(values.map((value) => [keyText(topic.key(value)), value])).values()]
-    return [topic.name, compared.map((value) => Buffer.from(topic.codec.encode(value)).toString("latin1")).toSorted()] as const
-  })
-  const dead = deadLetterTopicName(plan.name)
-  const letters = valuesIn(cluster, { name: dead, codec: { decode: () => "a dead letter" } })
-  return new Map([...outputs, [dead, letters.map(String)]])
-}
-
-const shownMax = 3
-
-/** What is missing and what is too much, topic by topic; undefined when nothing is. */
-const differenceOf = (found: Outputs, expected: Outputs): string | undefined => {
-  for (const [topic, lines] of expected) {
-    const left = new Map<string, number>()
-    for (const line of found.get(topic) ?? []) left.set(line, (left.get(line) ?? 0) + 1)
-    const missing = lines.filter((line) => {
-      const count = left.get(line) ?? 0
-      left.set(line, count - 1)
-      return count <= 0
-    })
-    const surplus = [...left].flatMap(([line, count]) => (count > 0 ? [line] : []))
-    if (missing.length === 0 && surplus.length === 0) continue
-    return `${topic} lacks ${some(missing)}, and has ${some(surplus)} in their place`
-  }
-  return undefined
-}
+/** What a query stopped with says more than what was waited for meanwhile. */
+const failureOf = ({ foul, failure, refusal }: Trial): string | undefined =>
+  foul === undefined && failure !== undefined && refusal !== undefined ? `the job stops with ${refusal.code}: ${refusal.message}` : failure
 
 /** A hang, or what must never be whatever the job does. */
 const isOurs = ({ foul, failure, refusal }: Trial): boolean =>
   foul !== undefined || (failure !== undefined && refusal?.code !== "function-failed")
 
-const some = (latin: readonly string[]): string => {
-  const lines = latin.map((line) => Buffer.from(line, "latin1").toString())
-  if (lines.length === 0) return "nothing"
-  const more = lines.length > shownMax ? ` and ${lines.length - shownMax} more` : ""
-  return lines.slice(0, shownMax).join(", ") + more
+interface FaultsTaken {
+  readonly faults: readonly Fault[]
+  /** Whether it fails with these faults whenever it is tried. */
+  readonly isSure: boolean
 }
+
+/** The fewest; or all of them, when something in the job outlives a run, so that trying it again says nothing. */
+const faultsItTakes = async (faults: readonly Fault[], fails: (some: readonly Fault[]) => Promise<boolean>): Promise<FaultsTaken> => {
+  const fewest = await fewestFaults(faults, fails)
+  const isSure = await fails(fewest)
+  return { faults: isSure ? fewest : faults, isSure }
+}
+
+// ---- what is wrong
 
 const undecided = (seed: number, wrong: string): KeyfoldError =>
   new KeyfoldError(
     "function-failed",
     `the job's results differ between two runs in which nothing goes wrong (seeds ${seed} and ${seed + 1}): ${wrong}. A function of it depends ` +
-      'on the clock, on chance, on variables outside its state, or on how events are cut into turns (compare: "last" allows for that)'
+      'on the clock, on chance, on variables outside its state, or on how events are cut into turns (compare: "last" allows for that; ' +
+      "a state function that throws takes all rows of its key in that turn with it)"
   )
 
 const brokenJob = (seed: number, wrong: string): KeyfoldError =>
   new KeyfoldError("function-failed", `the job fails though nothing goes wrong (seed ${seed}): ${wrong}`)
 
-const silentJob = (): KeyfoldError =>
-  new KeyfoldError("option-invalid", "the job puts out nothing for these events, so there is nothing to compare: give it more of them")
+const failingJob = (seed: number, letters: readonly string[]): KeyfoldError =>
+  brokenJob(seed, `${lettersCounted(letters)}, the first: ${letters[0]}. If they are as they should be, say deadLetters: "expected"`)
+
+const silentJob = ({ onError }: Plan): KeyfoldError => {
+  const dropped = onError === "drop" ? ', and see whether it drops them all (onError: "drop")' : ""
+  const cure = `give it more of them${dropped}`
+  return new KeyfoldError("option-invalid", `the job puts out nothing for these events, so there is nothing to compare: ${cure}`)
+}
 
 const ours = (seed: number, wrong: string): KeyfoldError =>
   new KeyfoldError(
@@ -232,10 +161,15 @@ const ours = (seed: number, wrong: string): KeyfoldError =>
     `seed ${seed}: ${wrong}. That is a fault of keyfold's, not of the job's: please report it with the seed and the job`
   )
 
-const failed = (seed: number, wrong: string, faults: readonly Fault[]): KeyfoldError =>
-  new KeyfoldError(
+const failed = (seed: number, wrong: string, { faults, isSure }: FaultsTaken): KeyfoldError => {
+  const lines = faults.map((fault) => `  ${faultText(fault)}`).join("\n") || "  no fault, only another order of things"
+  const unsure =
+    "These are all faults of the seed: with the fewest that had sufficed it did not fail when they were tried once more. Something in the job " +
+    "outlives a run, such as a variable of its module, so the seed alone may not show this again.\n"
+  return new KeyfoldError(
     "function-failed",
-    `seed ${seed}: the job's results are not those of a run in which nothing goes wrong: ${wrong}. It takes\n` +
-      `${faults.map((fault) => `  ${faultText(fault)}`).join("\n") || "  no fault, only another order of things"}\n` +
-      "A function that remembers something outside its state, or depends on the clock or on chance, gives another result when it is called again"
+    `seed ${seed}: the job's results are not those of a run in which nothing goes wrong: ${wrong}. It takes\n${lines}\n${isSure ? "" : unsure}` +
+      "A function that remembers something outside its state, that depends on the clock or on chance, or whose state its codec does not give " +
+      "back as it was, gives another result when it is called again"
   )
+}

@@ -94,7 +94,8 @@ export interface SimulatedSite extends SwallowingSite {
 export const simulatedSite = (machine: Machine): SimulatedSite => {
   const { redis: weather } = machine.weather
   const swallow = (on: boolean): void => {
-    weather.isDeaf = on
+    if (on) weather.worsen("both", { isDeaf: true })
+    else weather.clear()
     if (!on) weather.cut()
   }
   return { machine, connect: machine.redis, here: Effect.provideContext(machine.process.context), swallow }

@@ -5,6 +5,7 @@
  * history, bit by bit.
  */
 import { parseArgs } from "node:util"
+import { reasonOf } from "../../src/errors.ts"
 import { type FaultKind, faultKinds, faultText, lossyKinds } from "../../src/simulation/faults.ts"
 import { runSeed, type SeedOptions, type SeedResult, shrink } from "./seeds.ts"
 import { workloads } from "./workloads.ts"
@@ -70,7 +71,15 @@ const met = new Map<string, number>()
 let steps = 0
 let seeds = 0
 const failed: number[] = []
+let underWay = first
+// A defect of the code, outside of what a query catches.
+process.on("uncaughtException", (thrown) => {
+  console.log(`seed ${underWay} fails: it throws ${reasonOf(thrown)}`)
+  console.error(thrown)
+  process.exit(1)
+})
 for (let seed = first; seeds < seedsMax && (stepsMin === 0 || steps < stepsMin); seed++) {
+  underWay = seed
   const chosen: SeedOptions = { seed, kinds, workload: values.workload, ...(values.trace && { listener: (line) => console.log(line) }) }
   const result = await runSeed(chosen)
   const { world } = result.trial.cluster

@@ -52,6 +52,7 @@ export const runSeed = async (options: SeedOptions): Promise<SeedResult> => {
       turnEventsMax: dice.pick([2, 16, 4_096]),
       residentKeysMax: dice.pick([3, 100_000])
     },
+    ...(work.judgeOpen !== undefined && { beforeClose: work.judgeOpen }),
     ...(listener !== undefined && { listener })
   }
   const trial = await runTrial(trialOptions)

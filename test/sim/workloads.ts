@@ -9,6 +9,7 @@ import { json } from "keyfold/codecs/json"
 import { definitionOf, type TopicDefinition } from "../../src/model/topic.ts"
 import type { SimulatedCluster } from "../../src/simulation/cluster.ts"
 import type { Dice } from "../../src/simulation/dice.ts"
+import { skewMsMax } from "../../src/simulation/faults.ts"
 import { eventOf, valuesIn } from "../../src/simulation/outputs.ts"
 import type { TrialEvent } from "../../src/simulation/trial.ts"
 import { trueSessions } from "../reference/sessions.ts"
@@ -24,6 +25,8 @@ export interface Work {
    * much may be missing, but nothing may be wrong with what is there.
    */
   readonly judge: (cluster: SimulatedCluster, isPartial: boolean) => string | undefined
+  /** What should be out by then, before what is open is closed, and is not. */
+  readonly judgeOpen?: (cluster: SimulatedCluster) => string | undefined
 }
 
 export const workloads: Readonly<Record<string, (dice: Dice) => Work>> = {
@@ -113,13 +116,15 @@ interface Numbered {
 }
 
 const gapMs = 60_000
+const delayMs = 30_000
+const inputs = 3
 
 const sessionsInTwoHops = (dice: Dice): Work => {
-  const requests = topic("requests", { codec: json<Request>(), key: ({ reader }) => reader, partitions: 3 })
+  const requests = topic("requests", { codec: json<Request>(), key: ({ reader }) => reader, partitions: inputs })
   const numbered = topic("numbered", { codec: json<Numbered>(), key: ({ group }) => group, partitions: 2 })
   const numbering = job("sessions")
     .from(requests)
-    .withWatermark(({ at }) => at, "30 seconds")
+    .withWatermark(({ at }) => at, delayMs)
     .groupByKey(({ reader }): string => `reader ${reader}`)
     .actor(sessionize<string, Request>({ gap: gapMs, eventTime: ({ at }) => at }))
     .groupByKey(({ key }) => key.slice(0, 8))
@@ -140,14 +145,25 @@ const sessionsInTwoHops = (dice: Dice): Work => {
     countOf(dice),
     (index): Request => ({ reader: `${dice.whole(0, 1)}${dice.whole(0, 3)}`, at: beginMs + index * pauseMs - dice.whole(0, 25_000) })
   )
+  const events = sent.map((request, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(requests), inputs, request) }))
+  const sessions = trueSessions(sent.map(({ reader, at }) => ({ key: `reader ${reader}`, at, gapMs })))
+  const lineOf = ({ key, start, end, count }: (typeof sessions)[number]): string => `${key} ${start} ${end} ${count}`
+  // The least of the inputs' watermarks, once everything is read; there is none while one of them is empty.
+  const latest = [...Map.groupBy(sent.keys(), (index) => events[index]?.stream).values()].map((indices) =>
+    Math.max(...indices.map((index) => (sent[index] as Request).at))
+  )
+  const watermarkMs = latest.length < inputs ? Number.NEGATIVE_INFINITY : Math.min(...latest) - delayMs
   return {
     job: numbering,
-    events: sent.map((request, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(requests), 3, request) })),
+    events,
     restMs: 0,
+    judgeOpen: (cluster) => {
+      const found = new Set((valuesIn(cluster, defined(numbered)) as readonly Numbered[]).map(({ line }) => line))
+      const missing = sessions.find((session) => session.end + gapMs < watermarkMs && !found.has(lineOf(session)))
+      return missing && `the watermark is ${watermarkMs}, and the session ${lineOf(missing)} is not out`
+    },
     judge: (cluster, isPartial) => {
-      const expected = trueSessions(sent.map(({ reader, at }) => ({ key: `reader ${reader}`, at, gapMs }))).map(
-        ({ key, start, end, count }) => `${key} ${start} ${end} ${count}`
-      )
+      const expected = sessions.map(lineOf)
       const found = valuesIn(cluster, defined(numbered)) as readonly Numbered[]
       return (
         foulIn(found) ??
@@ -220,6 +236,8 @@ const reminders = (dice: Dice): Work => {
         state.remove()
         return
       }
+      const beforeMs = (waiting?.dueMs ?? 0) - remindMs
+      if (nowMs < beforeMs) yield { foul: `it is ${nowMs} for ${visitor}, and was ${beforeMs} before (P6)`, visitor, numbers: [] }
       const numbers = [...(waiting?.numbers ?? []), ...found.map(({ number }) => number)]
       state.update({ numbers, dueMs: nowMs + remindMs })
       state.setTimeoutDuration(remindMs)
@@ -229,7 +247,8 @@ const reminders = (dice: Dice): Work => {
   return {
     job: reminding,
     events: sent.map((visit, index) => ({ atMs: index * eventMsEvery, ...eventOf(defined(visits), 2, visit) })),
-    restMs: 4 * remindMs,
+    // A clock that was ahead has made "now" that late (P6).
+    restMs: 4 * remindMs + skewMsMax,
     judge: (cluster, isPartial) => {
       const found = valuesIn(cluster, defined(sentOut)) as readonly Reminder[]
       return (
@@ -262,7 +281,7 @@ const judgeNumbersOf = (
   const expected = sent.map(({ key, number }) => `${key}: ${number}`)
   for (const key of new Set(sent.map((one) => one.key))) {
     const [got, wanted] = [lines, expected].map((all) => all.filter((line) => line.startsWith(`${key}: `))) as [string[], string[]]
-    if (!isSame(got, wanted, isPartial)) return `results of ${got}, its events are ${wanted}`
+    if (!isSame(got, wanted, isPartial)) return `${key} has results of [${got}], its events are [${wanted}]`
   }
   return differenceOf(lines, expected, isPartial)
 }
