@@ -11,8 +11,8 @@ export default defineConfig({
     // Most of the time is spent waiting for servers, leases and restarts.
     maxWorkers: 4,
     globalSetup: ["test/servers/global-setup.ts"],
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     reporters: report === undefined ? ["default"] : ["default", ["json", { outputFile: report }]]
   }
 })

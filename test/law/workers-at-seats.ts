@@ -28,9 +28,9 @@ export const newsAt = (position: number, phase: RunPhase = "reading"): Partition
 
 export const eventually = (what: string, holds: () => boolean): Effect.Effect<void> =>
   Effect.gen(function* () {
-    const endMs = (yield* monotonicMs) + 30_000
+    const endMs = (yield* monotonicMs) + 90_000
     while (!holds()) {
-      if ((yield* monotonicMs) > endMs) throw new Error(`not within 30 s: ${what}`)
+      if ((yield* monotonicMs) > endMs) throw new Error(`not within 90 s: ${what}`)
       yield* Effect.sleep(5)
     }
   })

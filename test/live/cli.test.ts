@@ -253,7 +253,7 @@ describe("signals", () => {
     const publishing = new Running(["publish", jobModule, "clicks", ...dir])
     const tail = (): Promise<Ended> => keyfold("tail", jobModule, "clicks", ...dir)
     publishing.process.stdin.write(`${click("ann", 1)}\n${click("bob", 2)}\n{"user":"cut`)
-    await expect.poll(async () => linesOf((await tail()).stdout).length, { timeout: 30_000 }).toBe(2)
+    await expect.poll(async () => linesOf((await tail()).stdout).length, { timeout: 90_000 }).toBe(2)
     publishing.process.kill("SIGINT")
     const ended = await publishing.ended
     expect(ended).toMatchObject({ code: 130, stdout: "" })

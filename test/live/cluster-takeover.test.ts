@@ -209,7 +209,7 @@ describe(`timeouts that fall due while workers and servers are down (SEED=${seed
       const early = results.seen.length - byWorkers().length
       const victim = workers.running.find(({ pid }) => pid === results.seen.at(-1)?.value.by) as Child
       await workers.kill(victim)
-      await results.until("all have rung", (seen) => seen.length >= count, 90_000)
+      await results.until("all have rung", (seen) => seen.length >= count, (minutes - 0.5) * 60_000)
       const lastAtMs = Math.max(...results.seen.map(({ storedAtMs }) => storedAtMs))
       await using redis = redisOf(cluster)
       const epochs = (await tenanciesOf(redis, `${name}/ring`, tasks)).map(({ epoch }) => epoch)

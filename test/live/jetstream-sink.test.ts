@@ -391,7 +391,7 @@ for (const version of natsVersions()) {
       }
     })
 
-    test("P15 a topic that was deleted is a clear error", { timeout: 60_000 }, async () => {
+    test("P15 a topic that was deleted is a clear error", { timeout: 120_000 }, async () => {
       await using opened = new Opened()
       const connection = await begin(opened)
       const sink = await opened.sink(connection)

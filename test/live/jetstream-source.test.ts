@@ -565,7 +565,7 @@ describe.skipIf(!canStart("nats")).each(versions)("the source on nats-server %s:
     expect((await run(source.find("a")))?.partitions).toBe(3)
   })
 
-  test("I4 workers that create a topic at the same time all get it", { timeout: 60_000 }, async () => {
+  test("I4 workers that create a topic at the same time all get it", { timeout: 120_000 }, async () => {
     const { url } = await nats({ version })
     const sources = await Promise.all(Array.from({ length: 4 }, async () => sourceOver(await client(url))))
     for (let round = 0; round < 60; round++) {

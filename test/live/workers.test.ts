@@ -28,7 +28,7 @@ class Supervised {
   }
 
   async says(text: string): Promise<void> {
-    await expect.poll(() => (this.process.exitCode === null ? this.stderr : `ended: ${this.stderr}`), { timeout: 30_000 }).toContain(text)
+    await expect.poll(() => (this.process.exitCode === null ? this.stderr : `ended: ${this.stderr}`), { timeout: 90_000 }).toContain(text)
   }
 
   async runs(...numbers: number[]): Promise<void> {
@@ -56,7 +56,7 @@ const isAlive = (pid: number): boolean => {
 }
 
 const allEnd = (pids: readonly number[]): Promise<void> =>
-  expect.poll(() => pids.filter(isAlive), { timeout: 30_000 }).toEqual([]) as unknown as Promise<void>
+  expect.poll(() => pids.filter(isAlive), { timeout: 90_000 }).toEqual([]) as unknown as Promise<void>
 
 /** Whose working directory it is. */
 const processesIn = (folder: string): readonly string[] =>
@@ -145,10 +145,10 @@ test("when the supervisor is killed before its workers have begun, they don't be
   for (let round = 0; round < 5; round++) {
     const run = new Supervised("3")
     await run.says("starting 3 workers")
-    await expect.poll(() => processesIn(run.folder).length, { timeout: 30_000, interval: 1 }).toBeGreaterThan(1)
+    await expect.poll(() => processesIn(run.folder).length, { timeout: 90_000, interval: 1 }).toBeGreaterThan(1)
     run.process.kill("SIGKILL")
     await run.ended
-    await expect.poll(() => processesIn(run.folder), { timeout: 30_000 }).toEqual([])
+    await expect.poll(() => processesIn(run.folder), { timeout: 90_000 }).toEqual([])
   }
 })
 

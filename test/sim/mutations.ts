@@ -73,6 +73,13 @@ export const rules: readonly Mutation[] = [
     replace: ""
   },
   {
+    rule: "P6",
+    what: "the clock of a partition goes back with its worker's",
+    file: "src/partition/partition.ts",
+    find: "return { nowMs: Math.max(this.#progress.nowMs, clockMs),",
+    replace: "return { nowMs: clockMs,"
+  },
+  {
     rule: "P8 (outbox)",
     what: "outputs are not committed with their turn",
     file: "src/journal/journal-writes.ts",
@@ -194,6 +201,13 @@ export const rules: readonly Mutation[] = [
     replace: "this.#progress = { ...recovered.progress, followUp: false, sweepWatermarkMs: null }"
   },
   {
+    rule: "P24",
+    what: "a stage tells its watermark to one partition of the next",
+    file: "src/partition/watermarks.ts",
+    find: "target < downstream.partitions",
+    replace: "target < 1"
+  },
+  {
     rule: "P26",
     what: "rows between stages go as soon as they are read",
     file: "src/partition/runner.ts",
@@ -216,6 +230,13 @@ export const defects: readonly Mutation[] = [
     file: "src/source/jetstream.ts",
     find: "judged(asking(of, (place) => look(api, place, at)))",
     replace: "asking(of, (place) => judged(look(api, place, at)))"
+  },
+  {
+    rule: "3",
+    what: "a writer that took over believed a deposed leader that fewer outputs are stored than were confirmed, and stopped the query for good",
+    file: "src/sink/jetstream-writer.ts",
+    find: "this.#persistent(() => Effect.andThen(this.#look(first), this.#checkGaps(units)))",
+    replace: "Effect.andThen(this.#persistent(() => this.#look(first)), this.#checkGaps(units))"
   }
 ]
 
