@@ -111,6 +111,7 @@ export class SimulatedCluster {
     this.nats.depose(0)
     this.nats.skewMs = 0
     this.redis.skewMs = 0
+    this.nats.isFull = false
     this.redis.isFull = false
     for (const { process } of this.#machines) {
       process.skewMs = 0

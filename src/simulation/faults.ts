@@ -15,7 +15,7 @@ import { type Ways, ways } from "./line.ts"
  *   delay        a worker's messages take long, or those of one way
  *   restart      a server is killed and started again; nothing that it has answered is lost
  *   power-loss   Redis loses what it had not synced to disk
- *   full         Redis takes no writes
+ *   full         a server takes no writes: it is full, or too busy
  *   reorder      messages to NATS arrive late, behind others: a change of leaders
  *   forget-ids   NATS forgets which messages it has seen
  *   copy         NATS stores messages between stages twice, as clusters before 2.9.21 sometimes did
@@ -45,7 +45,7 @@ export type Fault = { readonly atMs: number } & (
     }
   | { readonly kind: "restart"; readonly server: ServerName; readonly forMs: number; readonly startsMs: number }
   | { readonly kind: "power-loss"; readonly forMs: number }
-  | { readonly kind: "full"; readonly forMs: number }
+  | { readonly kind: "full"; readonly server: ServerName; readonly forMs: number }
   | { readonly kind: "reorder"; readonly part: number; readonly forMs: number }
   | { readonly kind: "forget-ids" }
   | { readonly kind: "copy"; readonly part: number; readonly forMs: number }
@@ -147,7 +147,7 @@ const faultOf = (kind: FaultKind, dice: Dice, { untilMs, leaseMs }: { readonly u
     case "power-loss":
       return { ...at, kind, forMs }
     case "full":
-      return { ...at, kind, forMs }
+      return { ...at, kind, server, forMs }
     case "reorder":
       return { ...at, kind, part: dice.pick([0.05, 0.3, 1]), forMs }
     case "forget-ids":

@@ -57,7 +57,7 @@ export class Mischief {
   }
 
   #begin(fault: Fault, machine: Machine): Undo | undefined {
-    const { nats, redis } = this.#cluster
+    const { nats } = this.#cluster
     switch (fault.kind) {
       case "crash":
         return this.#crash(machine, fault)
@@ -84,7 +84,7 @@ export class Mischief {
       case "power-loss":
         return this.#losePower()
       case "full":
-        return set(redis, "isFull", true, false)
+        return set(this.#cluster[fault.server], "isFull", true, false)
       case "reorder":
         return set(nats, "straggling", fault.part, 0)
       case "forget-ids":

@@ -40,6 +40,8 @@ export class NatsServer {
   readonly looksAtSequenceFirst: boolean
   /** How far its clock is ahead of the true time. */
   skewMs = 0
+  /** Its streams take no more, or not now (P15). */
+  isFull = false
   /** JetStream is not there yet: the server has just been started. */
   isStarting = false
   /** How probable it is that a message comes late, by another way than those before and after it: a change of leaders. */
@@ -138,6 +140,11 @@ export class NatsServer {
     const stream = this.isStarting ? undefined : this.#taking(subject)
     if (stream === undefined) {
       if (reply !== undefined) this.#nobody(reply)
+      return
+    }
+    if (this.isFull) {
+      this.#world.history.add("nats", `${subject} is not taken`)
+      if (reply !== undefined) answer(reply, this.#world.dice.pick(notTaken))
       return
     }
     const outcome = stream.store(subject, { headers, data }, conditionsIn(headers), this.#nowNanos())
@@ -256,6 +263,14 @@ const answer = (reply: Inbox, body: Answer): void => {
 }
 
 const refusal = (code: number, errorCode: number, description: string): Answer => ({ error: { code, err_code: errorCode, description } })
+
+/** Limits of the stream, repetitions that are under way, and a JetStream that has no time. */
+const notTaken = [
+  refusal(503, 10_077, "maximum bytes exceeded"),
+  refusal(400, 10_158, "duplicate message id is in process"),
+  refusal(400, 10_164, "last sequence by subject mismatch"),
+  refusal(503, 10_008, "JetStream system temporarily unavailable")
+]
 
 const streamNotFound = refusal(404, 10_059, "stream not found")
 

@@ -51,7 +51,7 @@ export interface SimulateSettings {
 
 /** Of topics that do not say how many they have. */
 export const partitionsDefault = 4
-const eventMsEvery = 20
+export const eventMsEvery = 20
 /** What a publisher takes on servers with the usual `max_payload` of 1 MiB, which the simulated ones have, less the room for headers. */
 const eventBytesMax = 1_048_576 - 4_096
 

@@ -10,7 +10,7 @@ import { type Fault, type FaultKind, faultsOf, faultText } from "../simulation/f
 import { replaceGlobals } from "../simulation/globals.ts"
 import { fewestFaults } from "../simulation/shrink.ts"
 import { runTrial, type Trial } from "../simulation/trial.ts"
-import { partitionsDefault, type SimulateOptions, type SimulateSettings, settingsOf } from "./simulate-options.ts"
+import { eventMsEvery, partitionsDefault, type SimulateOptions, type SimulateSettings, settingsOf } from "./simulate-options.ts"
 import { differenceOf, lettersCounted, type Outputs, outputsOf } from "./simulate-outputs.ts"
 
 export interface SimulateReport {
@@ -73,7 +73,7 @@ interface Bench {
 }
 
 const benchOf = (job: Job, { plan, events, compare, restMs }: SimulateSettings): Bench => {
-  const untilMs = (events.at(-1)?.atMs ?? 0) + 2_000
+  const untilMs = events.length * eventMsEvery + 2_000
   const run: Bench["run"] = async (seed, faults) => {
     const dice = new Dice(seed, 5_000_011)
     let nowMs = (): number => 0
@@ -149,10 +149,13 @@ const brokenJob = (seed: number, wrong: string): KeyfoldError =>
 const failingJob = (seed: number, letters: readonly string[]): KeyfoldError =>
   brokenJob(seed, `${lettersCounted(letters)}, the first: ${letters[0]}. If they are as they should be, say deadLetters: "expected"`)
 
-const silentJob = ({ onError }: Plan): KeyfoldError => {
-  const dropped = onError === "drop" ? ', and see whether it drops them all (onError: "drop")' : ""
-  const cure = `give it more of them${dropped}`
-  return new KeyfoldError("option-invalid", `the job puts out nothing for these events, so there is nothing to compare: ${cure}`)
+const silentJob = ({ onError, stages }: Plan): KeyfoldError => {
+  const isTimed = stages.some(({ actor }) => actor?.timeout === "processing-time")
+  const cures = ["give it more of them"]
+  if (isTimed) cures.push("a longer `rest`")
+  if (onError === "drop") cures.push('see whether it drops them all (onError: "drop")')
+  const wrong = "the job puts out nothing for these events, so there is nothing to compare"
+  return new KeyfoldError("option-invalid", `${wrong}: ${cures.join(", or ")}`)
 }
 
 const ours = (seed: number, wrong: string): KeyfoldError =>

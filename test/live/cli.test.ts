@@ -78,7 +78,7 @@ class Running {
   async says(text: string, where: "stdout" | "stderr" = "stderr"): Promise<void> {
     await expect
       .poll(() => (this.process.exitCode === null || this[where].includes(text) ? this[where] : `ended: ${this.stderr}`), {
-        timeout: 30_000
+        timeout: 90_000
       })
       .toContain(text)
   }

@@ -1,7 +1,7 @@
 // Goal: whatever goes wrong, every event is in every state and every result exactly once, in order per key; timeouts fire once and not early;
 // and when the faults are over, everything drains. The same seed is the same history.
 // Method: the simulator (src/simulation), which keeps the laws of the real adapters (test/law). SEED=<n> begins with another seed;
-// `npm run sim -- --seed <n>` shows one. Seeds that once found a fault are kept by name below.
+// `npm run sim -- --seed <n>` shows one. What it has once found is put back by `npm run sim:rules`, and must be found again.
 import { readFileSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { describe, expect, test } from "vitest"

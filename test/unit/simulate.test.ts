@@ -1,11 +1,17 @@
 // Goal: simulate() passes what is right, finds what is not, and says how to see it again.
 // Method: small jobs, right ones and ones with a planted fault: a function that remembers outside its state, that reads the clock, that rolls
-// dice, that depends on the cuts between turns.
+// dice, that depends on the cuts between turns, that throws; and calls that cannot be right.
+
+import * as Effect from "effect/Effect"
 import { foreachTurn, type GroupState, job, KeyfoldError, topic } from "keyfold"
 import { sessionize } from "keyfold/actors/sessionize"
 import { json } from "keyfold/codecs/json"
 import { type SimulateOptions, simulate } from "keyfold/testing"
 import { describe, expect, test } from "vitest"
+import { connectorOf } from "../../src/ports.ts"
+import { SimulatedCluster } from "../../src/simulation/cluster.ts"
+import { faultKinds, faultsOf } from "../../src/simulation/faults.ts"
+import { World } from "../../src/simulation/world.ts"
 
 interface Click {
   readonly user: string
@@ -38,6 +44,16 @@ const refusal = async (attempt: Promise<unknown>): Promise<KeyfoldError> => {
   )
   expect(thrown).toBeInstanceOf(KeyfoldError)
   return thrown as KeyfoldError
+}
+
+/** What a publisher would take on the simulated servers. */
+const payloadBytesMaxOfSimulated = async (): Promise<number> => {
+  const world = new World(1)
+  const { process, runtime } = new SimulatedCluster(world, { leaseMs: 2_000, isLasting: true }).machine()
+  let found = 0
+  void process.run(Effect.scoped(Effect.map(connectorOf(runtime).client, ({ payloadBytesMax }) => (found = payloadBytesMax))))
+  await world.run(() => found > 0, 60_000)
+  return found
 }
 
 describe("simulate", () => {
@@ -121,13 +137,196 @@ describe("simulate", () => {
       .from(clicks)
       .to(foreachTurn("own", async () => undefined))
     expect((await refusal(simulate(own, { events }))).code).toBe("unsupported-operation")
-    const wrong = (options: Partial<SimulateOptions<Click>>) => refusal(simulate(right, { events, ...options }))
-    expect(await wrong({ seed: 0.5 })).toMatchObject({ code: "option-invalid", message: "seed must be a whole number, got 0.5" })
-    expect(await wrong({ seeds: 0 })).toMatchObject({ code: "option-invalid" })
-    expect(await wrong({ compare: "some" as "all" })).toMatchObject({ code: "option-invalid" })
-    expect(await wrong({ faults: ["earthquake" as "crash"] })).toMatchObject({
-      message: expect.stringMatching(/the faults are crash, pause/)
+  })
+})
+
+describe("simulate tells of a job that fails by itself", () => {
+  const few = events.slice(0, 10)
+  const throwing = jobOf(() => {
+    throw new Error("boom")
+  })
+  const throwingForOne = jobOf((user, found) => {
+    if (user === "user 3") throw new Error("boom")
+    return found.map(() => ({ user, count: 1 }))
+  })
+
+  test("always, or for some keys, with the first dead letter and how many there are", async () => {
+    const always = await refusal(simulate(throwing, { events: few, seeds: 1 }))
+    expect(always).toMatchObject({ code: "function-failed" })
+    expect(always.message).toMatch(
+      /though nothing goes wrong \(seed 1\): 10 dead letters, the first: function-failed: .*boom\. .*"expected"/
+    )
+    const sometimes = await refusal(simulate(throwingForOne, { events: few, seeds: 1 }))
+    expect(sometimes).toMatchObject({ code: "function-failed", message: expect.stringContaining(": 2 dead letters, the first:") })
+  })
+
+  test("unless that is expected; dead letters alone are still nothing that came out", async () => {
+    await simulate(throwingForOne, { events: few, seeds: 2, deadLetters: "expected" })
+    const silent = await refusal(simulate(throwing, { events: few, seeds: 1, deadLetters: "expected" }))
+    expect(silent).toMatchObject({ code: "option-invalid", message: expect.stringContaining("puts out nothing") })
+  })
+
+  test("a state that is a class, which json does not give back", async () => {
+    class Tally {
+      count = 0
+      up(): number {
+        this.count += 1
+        return this.count
+      }
+    }
+    const wrong = job("seen")
+      .from(clicks)
+      .groupByKey()
+      .flatMapGroupsWithState({ state: json<Tally>() }, function* (user, found, state) {
+        const tally = state.getOption() ?? new Tally()
+        for (const _ of found) yield { user, count: tally.up() }
+        state.update(tally)
+      })
+      .to(seen)
+    const { message } = await refusal(simulate(wrong, { events, seeds: 1 }))
+    expect(message).toMatch(/the first: function-failed: the state function threw: tally\.up is not a function/)
+  })
+
+  test("only when something is tried again: the dead letter says more than the results that are missing", async () => {
+    let world: unknown
+    let known = new Set<number>()
+    const wrong = jobOf((user, found) => {
+      if (world !== Math.random) {
+        world = Math.random
+        known = new Set()
+      }
+      if (found.some(({ at }) => known.has(at))) throw new Error("I know this one")
+      for (const { at } of found) known.add(at)
+      return found.map(() => ({ user, count: 1 }))
     })
-    expect(await wrong({ from: () => seen as never })).toMatchObject({ message: "the job does not read seen" })
+    const { message } = await refusal(simulate(wrong, { events, seeds: 60 }))
+    expect(message).toMatch(
+      /^seed \d+: .*: \d+ dead letters? instead of 0, too much: function-failed: .*I know this one\. It takes\n {2}\d+ ms/
+    )
+  })
+
+  test("by stopping, in the words that the query stops with", async () => {
+    const stopping = job("seen", { onError: "stop" })
+      .from(clicks)
+      .groupByKey()
+      .flatMapGroupsWithState({ state: json<number>() }, (): Seen[] => {
+        throw new Error("boom")
+      })
+      .to(seen)
+    const { message } = await refusal(simulate(stopping, { events: few, seeds: 1 }))
+    expect(message).toMatch(/\(seed 1\): the job stops with function-failed: the stage .* failed \(clicks, .*boom$/)
+  })
+})
+
+describe("simulate and timeouts by processing time", () => {
+  const timed = job("timed")
+    .from(clicks)
+    .groupByKey()
+    .flatMapGroupsWithState({ state: json<number>(), timeout: "processing-time" }, function* (user, found, state) {
+      if (state.hasTimedOut) {
+        yield { user, count: state.get() }
+        state.remove()
+        return
+      }
+      state.update((state.getOption() ?? 0) + found.length)
+      state.setTimeoutDuration("30 seconds")
+    })
+    .to(seen)
+
+  test("hold when clocks go on for long enough", async () => {
+    await simulate(timed, { events: events.slice(0, 20), seeds: 3, rest: "40 seconds" })
+  })
+
+  test("are refused without a rest, and a rest that is too short is named", async () => {
+    const without = await refusal(simulate(timed, { events, seeds: 1 }))
+    expect(without).toMatchObject({ code: "option-invalid" })
+    expect(without.message).toMatch(/processing time.*rest: "1 minute".*more than 5 seconds/)
+    const short = await refusal(simulate(timed, { events: events.slice(0, 5), seeds: 1, rest: 1_000 }))
+    expect(short).toMatchObject({ code: "option-invalid", message: expect.stringMatching(/puts out nothing.*a longer `rest`/) })
+  })
+})
+
+describe("simulate says when the fewest faults are not sure", () => {
+  test("all of them are named then", async () => {
+    const seed = [...Array(100).keys()].find((some) => faultsOf(some, { untilMs: 2_200, leaseMs: 2_000, kinds: faultKinds }).length > 4)
+    let worlds = 0
+    let world: unknown
+    // Wrong from the third world to the fifth: the first one with faults, and two tries with fewer.
+    const wrong = jobOf((user, found) => {
+      if (world !== Math.random) {
+        world = Math.random
+        worlds += 1
+      }
+      return found.map(() => ({ user, count: worlds > 2 && worlds < 6 ? 2 : 1 }))
+    })
+    const { message } = await refusal(simulate(wrong, { events: events.slice(0, 10), seed: seed as number, seeds: 1 }))
+    expect(message).toMatch(/These are all faults of the seed: .* did not fail when they were tried once more/)
+    const faults = message.match(/^ {2}\d+ ms: /gm) ?? []
+    expect(faults.length).toBeGreaterThan(4)
+    expect(worlds, "calm twice, all faults, without each of them, and the fewest once more").toBe(2 + 1 + faults.length + 1)
+  })
+})
+
+describe("simulate refuses", () => {
+  const wrong = (options: unknown) => refusal(simulate(right, options as SimulateOptions<Click>))
+
+  test("what is no job, and what are no options", async () => {
+    for (const none of [null, undefined, job("open").from(clicks)]) {
+      expect(await refusal(simulate(none as never, { events }))).toMatchObject({ code: "illegal-argument" })
+    }
+    for (const none of [undefined, null, 5, events]) {
+      expect(await wrong(none)).toMatchObject({ code: "option-invalid", message: expect.stringContaining("{ events }") })
+    }
+  })
+
+  test("each option that cannot be, by its own name", async () => {
+    const messages: readonly (readonly [unknown, string])[] = [
+      [{}, "events must be an array, or something else to iterate over, of what the job reads, got undefined"],
+      [{ events: 5 }, "events must be an array, or something else to iterate over, of what the job reads, got 5"],
+      [{ events, seed: 0.5 }, "seed must be a whole number, got 0.5"],
+      [{ events, seeds: "3" }, 'seeds must be a whole number from 1 on, got "3"'],
+      [{ events, seeds: Number.NaN }, "seeds must be a whole number from 1 on, got NaN"],
+      [{ events, seeds: 0 }, "seeds must be a whole number from 1 on, got 0"],
+      [{ events, seed: Number.MAX_SAFE_INTEGER }, "seed and seeds come to more than 9007199254740991"],
+      [{ events, from: clicks }, 'from must be a function from an event to the source that it comes from, got {"name":"clicks"'],
+      [{ events, faults: "crash" }, 'faults must be an array of what may go wrong, such as ["crash"], got "crash"'],
+      [{ events, faults: ["earthquake"] }, 'there is no fault called "earthquake": the faults are crash, pause'],
+      [{ events, compare: "some" }, 'compare must be "all" or "last", got "some"'],
+      [{ events, deadLetters: true }, 'deadLetters must be "none" or "expected", got true'],
+      [{ events, rest: "a while" }, 'rest "a while" cannot be read'],
+      [{ events, sed: 5 }, 'simulate has no option "sed": the options are events, from, seed'],
+      [{ sed: 5, seeds: 0 }, 'simulate: simulate has no option "sed"']
+    ]
+    for (const [options, message] of messages) {
+      expect(await wrong(options)).toMatchObject({ code: "option-invalid", message: expect.stringContaining(message) })
+    }
+    expect(
+      (await wrong({ sed: 5, seeds: 0 })).faults.map(({ code }) => code),
+      "all at once"
+    ).toEqual(Array(3).fill("option-invalid"))
+  })
+
+  test("a `from` that answers no source of the job, and says which there are", async () => {
+    const answers: readonly (readonly [unknown, string])[] = [
+      [undefined, "it answers undefined"],
+      [seen, "the job does not read seen"]
+    ]
+    for (const [answer, reason] of answers) {
+      const { code, message } = await wrong({ events, from: () => answer })
+      expect(code).toBe("illegal-argument")
+      expect(message).toMatch(/^`from` must answer a source of the job \(clicks\); for the event \{"user":"user 0"/)
+      expect(message).toContain(reason)
+    }
+  })
+
+  test("an event that no publisher could send, as a publisher does", async () => {
+    const bytesMax = await payloadBytesMaxOfSimulated()
+    const eventOf = (length: number): Click => ({ user: "x".repeat(length), at: 1 })
+    const around = JSON.stringify(eventOf(0)).length
+    const large = await wrong({ events: [...events, eventOf(bytesMax - around + 1)] })
+    const message = `an event for clicks has ${bytesMax + 1} bytes, ${bytesMax} are allowed`
+    expect(large).toMatchObject({ code: "encode-failed", message })
+    expect(await wrong({ events: [eventOf(bytesMax - around), null] }), "the first one fits").toMatchObject({ code: "key-invalid" })
+    expect(await wrong({ events: [{ user: "a", at: 1n }] })).toMatchObject({ code: "encode-failed" })
   })
 })
