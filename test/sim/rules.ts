@@ -1,6 +1,6 @@
 /**
  * `npm run sim:rules [-- --seeds MAX] [--only RULE] [--write]`: takes one safety rule after the other out of a copy of the code, and has the
- * simulator look for it, from seed 1 on. Fails when one is not found within MAX seeds (default 1,500), or when docs/simulation.md names other
+ * simulator look for it, from seed 1 on. Fails when one is not found within MAX seeds (default 5,000), or when docs/simulation.md names other
  * seeds; with --write the page is brought up to date.
  */
 import { execFile } from "node:child_process"
@@ -12,13 +12,13 @@ import { type Mutation, mutations } from "./mutations.ts"
 import { foundIn, pagePath, type RuleFound, withTables } from "./rules-page.ts"
 
 const { values } = parseArgs({
-  options: { seeds: { type: "string", default: "1500" }, only: { type: "string" }, write: { type: "boolean", default: false } }
+  options: { seeds: { type: "string", default: "5000" }, only: { type: "string" }, write: { type: "boolean", default: false } }
 })
 
 const root = resolve(import.meta.dirname, "../..")
 const copied = ["src", "actors", "codecs", "test/sim", "test/reference", "package.json"]
 const atOnce = 2
-const runMsMax = 600_000
+const runMsMax = 1_800_000
 
 /** A copy of the code without one rule. */
 const copyWithout = ({ file, find, replace }: Mutation): string => {
