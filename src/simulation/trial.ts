@@ -8,7 +8,7 @@ import { type Limits, resolveLimits } from "../options.ts"
 import type { Query } from "../query.ts"
 import { type StartOptions, startQuery } from "../start.ts"
 import { type Machine, SimulatedCluster } from "./cluster.ts"
-import { type Fault, type FaultKind, lossyKinds } from "./faults.ts"
+import { type Fault, type FaultKind, lossyKinds, skewMsMax } from "./faults.ts"
 import { Mischief } from "./mischief.ts"
 import { misnumbered } from "./outputs.ts"
 import type { RedisData } from "./redis-data.ts"
@@ -34,6 +34,8 @@ export interface TrialOptions {
   readonly isLasting: boolean
   /** How long clocks go on after everything was read, before workers stop; default 0. */
   readonly restMs?: number
+  /** Stages with timeouts by processing time: clocks go on until none of theirs is due any more within ten minutes; default none. */
+  readonly ringingStages?: readonly string[]
   readonly limits?: Partial<Limits>
   /** Of topics that do not say how many they have; default 16. */
   readonly partitionsDefault?: number
@@ -66,9 +68,16 @@ const feedAgainMs = 20
 /** Time and room for who rests: a log keeps what came since the last checkpoint. */
 const checkpointsAwaited = 3
 const logEntriesMax = 20
+const ringMsMax = 600_000
 
 const overgrown = (data: RedisData): readonly string[] =>
   data.keys.filter((key) => key.endsWith(":log") && data.xrange(key, 0, logEntriesMax + 1).length > logEntriesMax)
+
+/** The first timeout of these stages; infinity for none. */
+const firstDueMs = (data: RedisData, stages: readonly string[]): number => {
+  const keys = data.keys.filter((key) => stages.some((stage) => key.includes(`/${stage}/`)) && key.endsWith(":timeouts"))
+  return Math.min(...keys.flatMap((key) => data.zrange(key)[0]?.[1] ?? []), Number.POSITIVE_INFINITY)
+}
 
 export const runTrial = async (options: TrialOptions): Promise<Trial> => {
   const run = new TrialRun(options)
@@ -123,9 +132,8 @@ class TrialRun {
     if (this.#failure !== undefined) return
     const [last] = this.#alive() as [readonly [Machine, Query]]
     await this.#settled("everything is read and out", () => last[1].processAllAvailable())
-    await this.#pass(
-      this.#world.nowMs + (this.#options.restMs ?? 0) + checkpointsAwaited * resolveLimits(this.#options.limits).checkpointEveryMs
-    )
+    await this.#pass(this.#world.nowMs + (this.#options.restMs ?? 0) + checkpointsAwaited * this.#checkpointMsEvery)
+    await this.#ringOut(this.#options.ringingStages ?? [])
     const [grown] = overgrown(this.cluster.redis.data)
     if (grown !== undefined) this.#fail(`${grown} has more than ${logEntriesMax} entries, though nothing happens any more (P20)`)
     const wrong = this.#options.beforeClose?.(this.cluster)
@@ -137,6 +145,25 @@ class TrialRun {
       await query.awaitTermination()
     })
     closer.process.kill()
+  }
+
+  async #ringOut(stages: readonly string[]): Promise<void> {
+    const endMs = this.#world.nowMs + ringMsMax
+    for (;;) {
+      const dueMs = firstDueMs(this.cluster.redis.data, stages)
+      if (this.#failure !== undefined || dueMs > this.#world.nowMs + ringMsMax) return
+      if (this.#world.nowMs > endMs) {
+        return this.#fail(
+          `its timeouts by processing time go on for more than ${ringMsMax / 60_000} minutes: say with \`rest\` how long they are to be waited for`
+        )
+      }
+      // What rings may arm the next one, which Redis knows of after a checkpoint.
+      await this.#pass(Math.max(this.#world.nowMs, dueMs + skewMsMax) + checkpointsAwaited * this.#checkpointMsEvery)
+    }
+  }
+
+  get #checkpointMsEvery(): number {
+    return resolveLimits(this.#options.limits).checkpointEveryMs
   }
 
   // ---- workers

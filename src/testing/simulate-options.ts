@@ -32,8 +32,8 @@ export interface SimulateOptions<In> {
   /** Whether the job may fail for some events: `none` (default), or `expected`, when there must be as many with faults as without. */
   readonly deadLetters?: "none" | "expected"
   /**
-   * How long simulated clocks go on after everything was read; default "0 seconds". A job with timeouts by processing time must say it: longer
-   * than its longest timeout, and 5 seconds more, because simulated clocks may be wrong by that.
+   * How long simulated clocks go on after everything was read; default: until no timeout by processing time is due within ten minutes. Give it
+   * more than the longest timeout, and 5 seconds more, because simulated clocks may be wrong by that.
    */
   readonly rest?: Duration
 }
@@ -46,7 +46,8 @@ export interface SimulateSettings {
   readonly kinds: readonly FaultKind[]
   readonly compare: "all" | "last"
   readonly deadLetters: "none" | "expected"
-  readonly restMs: number
+  /** Undefined: until the timeouts by processing time have fired. */
+  readonly restMs: number | undefined
 }
 
 /** Of topics that do not say how many they have. */
@@ -71,7 +72,7 @@ export const settingsOf = (job: unknown, given: unknown): SimulateSettings => {
   if (deadLetters !== "none" && deadLetters !== "expected") {
     faults.add(`deadLetters must be "none" or "expected", got ${shown(deadLetters)}`)
   }
-  const restMs = restMsOf(plan, rest, faults)
+  const restMs = rest === undefined ? undefined : restMsOf(rest, faults)
   failWithFaults(
     "option-invalid",
     "simulate",
@@ -116,23 +117,18 @@ const checkKinds = (kinds: unknown, faults: FaultList): void => {
   }
 }
 
-/** By processing time the run with faults, which lasts longer, would see timeouts that the other one does not live to see. */
-const restMsOf = (plan: Plan, rest: unknown, faults: FaultList): number => {
-  const timed = plan.stages.find(({ actor }) => actor?.timeout === "processing-time")
-  if (rest === undefined && timed !== undefined) {
-    faults.add(
-      `the stage ${timed.name} has timeouts by processing time, which fire only while clocks go on: say with \`rest\` how long they are to go ` +
-        'on after everything was read, for example rest: "1 minute". Longer than the longest timeout by more than 5 seconds, because ' +
-        "simulated clocks may be wrong by that"
-    )
-  }
+const restMsOf = (rest: unknown, faults: FaultList): number => {
   try {
-    return toDurationMs((rest ?? 0) as Duration, 0, "rest")
+    return toDurationMs(rest as Duration, 0, "rest")
   } catch (thrown) {
     faults.add(reasonOf(thrown))
     return 0
   }
 }
+
+/** The names of those with timeouts by processing time. */
+export const timedStages = ({ stages }: Plan): readonly string[] =>
+  stages.flatMap(({ name, actor }) => (actor?.timeout === "processing-time" ? [name] : []))
 
 const checkSinks = (plan: Plan): void => {
   const own = plan.outputs.find(({ kind }) => kind === "foreach")

@@ -10,7 +10,14 @@ import { type Fault, type FaultKind, faultsOf, faultText } from "../simulation/f
 import { replaceGlobals } from "../simulation/globals.ts"
 import { fewestFaults } from "../simulation/shrink.ts"
 import { runTrial, type Trial } from "../simulation/trial.ts"
-import { eventMsEvery, partitionsDefault, type SimulateOptions, type SimulateSettings, settingsOf } from "./simulate-options.ts"
+import {
+  eventMsEvery,
+  partitionsDefault,
+  type SimulateOptions,
+  type SimulateSettings,
+  settingsOf,
+  timedStages
+} from "./simulate-options.ts"
 import { differenceOf, lettersCounted, type Outputs, outputsOf } from "./simulate-outputs.ts"
 
 export interface SimulateReport {
@@ -73,6 +80,7 @@ interface Bench {
 }
 
 const benchOf = (job: Job, { plan, events, compare, restMs }: SimulateSettings): Bench => {
+  const rest = restMs === undefined ? { ringingStages: timedStages(plan) } : { restMs }
   const untilMs = events.length * eventMsEvery + 2_000
   const run: Bench["run"] = async (seed, faults) => {
     const dice = new Dice(seed, 5_000_011)
@@ -80,7 +88,7 @@ const benchOf = (job: Job, { plan, events, compare, restMs }: SimulateSettings):
     const restore = replaceGlobals(() => nowMs(), dice)
     try {
       const trial = await runTrial({
-        ...{ seed, job, events, faults, leaseMs, isLasting: true, partitionsDefault, restMs },
+        ...{ seed, job, events, faults, leaseMs, isLasting: true, partitionsDefault, ...rest },
         workers: dice.whole(1, workersMax),
         limits: { turnEventsMax: dice.pick([1, 7, 4_096]), residentKeysMax: dice.pick([1, 100_000]), checkpointEveryMs: 500 },
         begun: (world) => {
@@ -149,11 +157,10 @@ const brokenJob = (seed: number, wrong: string): KeyfoldError =>
 const failingJob = (seed: number, letters: readonly string[]): KeyfoldError =>
   brokenJob(seed, `${lettersCounted(letters)}, the first: ${letters[0]}. If they are as they should be, say deadLetters: "expected"`)
 
-const silentJob = ({ onError, stages }: Plan): KeyfoldError => {
-  const isTimed = stages.some(({ actor }) => actor?.timeout === "processing-time")
+const silentJob = (plan: Plan): KeyfoldError => {
   const cures = ["give it more of them"]
-  if (isTimed) cures.push("a longer `rest`")
-  if (onError === "drop") cures.push('see whether it drops them all (onError: "drop")')
+  if (timedStages(plan).length > 0) cures.push("a longer `rest`")
+  if (plan.onError === "drop") cures.push('see whether it drops them all (onError: "drop")')
   const wrong = "the job puts out nothing for these events, so there is nothing to compare"
   return new KeyfoldError("option-invalid", `${wrong}: ${cures.join(", or ")}`)
 }

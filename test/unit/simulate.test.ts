@@ -233,14 +233,25 @@ describe("simulate and timeouts by processing time", () => {
     })
     .to(seen)
 
-  test("hold when clocks go on for long enough", async () => {
-    await simulate(timed, { events: events.slice(0, 20), seeds: 3, rest: "40 seconds" })
+  test.each([undefined, "40 seconds"] as const)("fire before anything is compared; rest %s", async (rest) => {
+    await simulate(timed, { events: events.slice(0, 20), seeds: 3, ...(rest !== undefined && { rest }) })
   })
 
-  test("are refused without a rest, and a rest that is too short is named", async () => {
-    const without = await refusal(simulate(timed, { events, seeds: 1 }))
-    expect(without).toMatchObject({ code: "option-invalid" })
-    expect(without.message).toMatch(/processing time.*rest: "1 minute".*more than 5 seconds/)
+  test("that follow one another for ever are refused, unless somebody says for how long", async () => {
+    const ticking = job("ticking")
+      .from(clicks)
+      .groupByKey()
+      .flatMapGroupsWithState({ state: json<number>(), timeout: "processing-time" }, function* (user, _, state) {
+        if (!state.hasTimedOut) yield { user, count: 1 }
+        state.update(1)
+        state.setTimeoutDuration("1 minute")
+      })
+      .to(seen)
+    const { message } = await refusal(simulate(ticking, { events: events.slice(0, 5), seeds: 1 }))
+    expect(message).toMatch(/timeouts by processing time go on for more than 10 minutes.*`rest`/)
+  })
+
+  test("that a rest is too short for are named", async () => {
     const short = await refusal(simulate(timed, { events: events.slice(0, 5), seeds: 1, rest: 1_000 }))
     expect(short).toMatchObject({ code: "option-invalid", message: expect.stringMatching(/puts out nothing.*a longer `rest`/) })
   })
