@@ -3,7 +3,8 @@ import { Dice } from "../../src/simulation/dice.ts"
 import { type Fault, type FaultKind, faultKinds, faultsOf, lossyKinds } from "../../src/simulation/faults.ts"
 import { fewestFaults } from "../../src/simulation/shrink.ts"
 import { runTrial, type Trial, type TrialOptions } from "../../src/simulation/trial.ts"
-import { type Work, workloads } from "./workloads.ts"
+import type { Work } from "./work.ts"
+import { workloads } from "./workloads.ts"
 
 export interface SeedOptions {
   readonly seed: number
