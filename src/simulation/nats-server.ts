@@ -25,7 +25,7 @@ interface Deposed {
   /** How probable it is that somebody asks it. */
   readonly part: number
   /** What it knows. */
-  readonly streams: ReadonlyMap<string, SimulatedStream>
+  readonly streams: Map<string, SimulatedStream>
 }
 
 const apiPrefix = "$JS.API."
@@ -101,6 +101,7 @@ export class NatsServer {
   /** Answers false when it is not there. */
   delete(name: string): boolean {
     this.#consumers.deleteAllOf(name)
+    this.#deposed?.streams.delete(name)
     return this.#streams.delete(name)
   }
 
@@ -108,7 +109,10 @@ export class NatsServer {
   purge(name: string, part: number): number {
     const stream = this.#streams.get(name)
     const kept = stream?.messages[Math.ceil(stream.messages.length * part)]
-    return stream?.purge(kept?.sequence) ?? 0
+    if (stream === undefined) return 0
+    const count = stream.purge(kept?.sequence)
+    this.#toldOf(stream)
+    return count
   }
 
   /** From now on one who leads no more is asked now and then, and what is sent to it is lost; 0: nobody asks it any more. */
@@ -122,7 +126,7 @@ export class NatsServer {
     const config = this.#streams.get(name)?.config
     if (config === undefined) return false
     this.delete(name)
-    this.create(config)
+    this.#toldOf(this.create(config))
     return true
   }
 
@@ -240,6 +244,11 @@ export class NatsServer {
       state: stream.state(withSubjects),
       ...(this.isCluster && { cluster: { name: "simulated", leader: "n1", replicas: [{ name: "n2" }, { name: "n3" }] } })
     }
+  }
+
+  /** Nobody can say that events are lost for good while those who know it are not heard: such histories have no right end. */
+  #toldOf(stream: SimulatedStream): void {
+    this.#deposed?.streams.set(stream.config.name, stream.snapshot())
   }
 
   #meetsDeposed(): Deposed | undefined {
