@@ -51,7 +51,7 @@ const expectAllNumbered = async (cluster: Cluster): Promise<void> => {
 }
 
 describe(`three workers over ${log.name} (SEED=${seed})`, () => {
-  const kills = isFull ? 100 : 8
+  const kills = isFull ? 100 : 6
   const killMsEvery = isFull ? 1_000 : 700
 
   test.each([

@@ -108,15 +108,17 @@ describe(`a network between workers and servers (SEED=${seed})`, () => {
     })
   })
 
-  test("every answer takes 60 ms", { timeout: minutes * 60_000 }, async () => {
-    await overNetwork(async ({ nats, redis }, _workers, feeder) => {
-      nats.delay(30)
-      redis.delay(30)
-      await feeder.fed()
-      nats.delay(0)
-      redis.delay(0)
+  if (isFull) {
+    test("every answer takes 60 ms", { timeout: minutes * 60_000 }, async () => {
+      await overNetwork(async ({ nats, redis }, _workers, feeder) => {
+        nats.delay(30)
+        redis.delay(30)
+        await feeder.fed()
+        nats.delay(0)
+        redis.delay(0)
+      })
     })
-  })
+  }
 })
 
 interface Count {

@@ -7,7 +7,7 @@ import { json } from "keyfold/codecs/json"
 import { afterAll, beforeAll, describe, expect } from "vitest"
 import { type Cluster, startCluster, testOnOwnServers as test, totalsOf, valuesOf } from "../fixtures/cluster.ts"
 import { until } from "../fixtures/world.ts"
-import { natsVersions } from "../servers/versions.ts"
+import { natsVersions, natsVersionsForLong } from "../servers/versions.ts"
 
 interface Count {
   readonly key: string
@@ -189,23 +189,25 @@ describe.each(natsVersions())("P3 on nats-server %s", (natsVersion) => {
     expect(await valuesOf(cluster.runtime, world.counts)).toHaveLength(29)
   })
 
-  // Symptom: the query waited for ever, behind by one. Cause: where the last record is missing, no later one shows that it is.
-  test("the last record deleted before it was read, while it did not run", async () => {
-    const world = freshWorld()
-    await (await readTwenty(world)).stop()
-    await publish(world.events, 10)
-    await ask(`MSG.DELETE.${world.stream}`, { seq: 30 })
-    await restartFails(world, /29.*30.*deleted/)
-    const query = await start(world.counted, { runtime: cluster.runtime })
-    const waiting = query.processAllAvailable().then(
-      () => undefined,
-      (failure: KeyfoldError) => failure
-    )
-    await fallsOver(query, /29.*30.*deleted/, world.stream)
-    expect((await waiting)?.code).toBe("source-gap")
-    expect(await restartGoesOn(world)).toBe(1)
-    expect(await valuesOf(cluster.runtime, world.counts)).toHaveLength(29)
-  })
+  if (natsVersionsForLong().includes(natsVersion)) {
+    // Symptom: the query waited for ever, behind by one. Cause: where the last record is missing, no later one shows that it is.
+    test("the last record deleted before it was read, while it did not run", async () => {
+      const world = freshWorld()
+      await (await readTwenty(world)).stop()
+      await publish(world.events, 10)
+      await ask(`MSG.DELETE.${world.stream}`, { seq: 30 })
+      await restartFails(world, /29.*30.*deleted/)
+      const query = await start(world.counted, { runtime: cluster.runtime })
+      const waiting = query.processAllAvailable().then(
+        () => undefined,
+        (failure: KeyfoldError) => failure
+      )
+      await fallsOver(query, /29.*30.*deleted/, world.stream)
+      expect((await waiting)?.code).toBe("source-gap")
+      expect(await restartGoesOn(world)).toBe(1)
+      expect(await valuesOf(cluster.runtime, world.counts)).toHaveLength(29)
+    })
+  }
 
   test("a purge while it reads is a gap only for what it had not read", async () => {
     const world = freshWorld()

@@ -47,8 +47,11 @@ export const natsVersions = (): readonly string[] => versionsOf("nats")
 export const redisVersions = (): readonly string[] => versionsOf("redis")
 
 /** For tests that take long: the oldest alone, where most differences show; with KEYFOLD_TEST=full all of them. */
-export const natsVersionsForLong = (): readonly string[] =>
-  process.env["KEYFOLD_TEST"] === "full" ? natsVersions() : natsVersions().slice(0, 1)
+export const natsVersionsForLong = (): readonly string[] => forLong(natsVersions())
+
+export const redisVersionsForLong = (): readonly string[] => forLong(redisVersions())
+
+const forLong = (all: readonly string[]): readonly string[] => (process.env["KEYFOLD_TEST"] === "full" ? all : all.slice(0, 1))
 
 /** False when tests can only use a server that somebody else runs: those that kill it cannot run then. */
 export const canStart = (kind: ServerKind): boolean => serversFound()[kind].length > 0
