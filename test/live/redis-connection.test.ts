@@ -246,7 +246,7 @@ describe.each(versions)("redis %s", (version) => {
         yield* primaryOf(redis, (primary) => primary !== first)
       })
     )
-  }, 90_000)
+  }, 240_000)
 
   test("a Redis Cluster: the rights that docs/journal-format.md gives are enough", async () => {
     await using cluster = await startRedisCluster({ version })

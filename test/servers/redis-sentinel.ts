@@ -70,7 +70,7 @@ const startSentinel = (primaryPortNow: number, downAfterMs: number, version: str
       `dir ${directory}`,
       `sentinel monitor ${name} 127.0.0.1 ${primaryPortNow} ${Math.floor(sentinelCount / 2) + 1}`,
       `sentinel down-after-milliseconds ${name} ${downAfterMs}`,
-      `sentinel failover-timeout ${name} ${10 * downAfterMs}`
+      `sentinel failover-timeout ${name} ${3 * downAfterMs}` // sentinels that could not agree try again after twice that
     ]
     writeFileSync(configPath, `${lines.join("\n")}\n`)
     return {
