@@ -15,10 +15,12 @@ interface Way {
   isDeaf: boolean
 }
 
+const fairWay: Way = { slowestMs: 0, isDeaf: false }
+
 /** How it is at present between a process and a server. */
 export class Weather {
-  readonly up: Way = { slowestMs: 0, isDeaf: false }
-  readonly down: Way = { slowestMs: 0, isDeaf: false }
+  readonly up: Way = { ...fairWay }
+  readonly down: Way = { ...fairWay }
   /** Connections are refused. */
   isDown = false
   readonly #lines = new Set<Line>()
@@ -40,12 +42,12 @@ export class Weather {
     const those = [this.up, this.down].filter((way) => which === "both" || way === this[which])
     for (const way of those) Object.assign(way, wrong)
     return () => {
-      for (const way of those) Object.assign(way, { slowestMs: 0, isDeaf: false })
+      for (const way of those) Object.assign(way, fairWay)
     }
   }
 
   clear(): void {
-    this.worsen("both", {})()
+    for (const way of [this.up, this.down]) Object.assign(way, fairWay)
     this.isDown = false
   }
 }

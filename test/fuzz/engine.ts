@@ -5,7 +5,7 @@
 import { setFlagsFromString } from "node:v8"
 import { createContext, runInNewContext, Script } from "node:vm"
 import { crc32 } from "node:zlib"
-import { randomFrom } from "../fixtures/avro-schemas.ts"
+import { randomFrom } from "../fixtures/random.ts"
 import { nextInput } from "./mutation.ts"
 import { type Fault, type Outcome, outcomeOf, type Target } from "./target.ts"
 

@@ -7,7 +7,8 @@ import { KeyfoldError } from "keyfold"
 import type { AvroSchema } from "keyfold/codecs/avro"
 import { describe, expect, test } from "vitest"
 import { any, bodyOf, headerBytes, hex, record, roundTrip, thrownBy, withBody } from "../fixtures/avro-codecs.ts"
-import { nextVersion, oneOf, randomBytes, randomFrom, randomSchema, randomValue, type SchemaText, upTo } from "../fixtures/avro-schemas.ts"
+import { nextVersion, oneOf, randomBytes, randomSchema, randomValue, type SchemaText, upTo } from "../fixtures/avro-schemas.ts"
+import { randomFrom } from "../fixtures/random.ts"
 
 const seed = Number(process.env.SEED ?? 1)
 
